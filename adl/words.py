@@ -19,6 +19,14 @@ def plain_number(value: float, digits: int = 6) -> str:
     return f"{value:.0f}" if "e+" in short and abs(value) < 1e15 else short
 
 
+def whole_number(written: str) -> int | None:
+    """Return the number that digits stand for; None for anything else, and for more than 18 digits.
+
+    A superscript is a digit that is no number, and Python reads none of thousands of digits.
+    """
+    return int(written) if written.isdecimal() and len(written) <= 18 else None
+
+
 def distinct_number(value: float) -> str:
     """Return a number as short as tells it from every other, for names of files and rows."""
     short = f"{value:g}"

@@ -8,7 +8,7 @@ from typing import Annotated
 import pytest
 from pydantic import BaseModel, Field, ValidationError
 
-from adl.words import distinct_number, plain_number
+from adl.words import distinct_number, plain_number, whole_number
 from workbench.fields import in_words
 from workbench.store.measures.tested import HypothesisTested
 
@@ -67,3 +67,11 @@ def test_a_limit_is_written_out():
     with pytest.raises(ValidationError) as raised:
         Limited(count=0)
     assert "a whole number from 1 to 2500000" in in_words(raised.value, Limited)
+
+
+@pytest.mark.parametrize(
+    ("written", "number"),
+    [("0", 0), ("12", 12), ("٣", 3), ("²", None), ("", None), ("-1", None), ("7" * 5000, None)],
+)
+def test_digits_are_a_number_where_python_reads_one(written: str, number: int | None):
+    assert whole_number(written) == number

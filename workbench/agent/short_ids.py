@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from adl.words import whole_number
 from workbench.agent.errors import ToolError
 from workbench.blinding.aliases import OPEN, Blinding
 from workbench.display import clean_lines
@@ -127,7 +128,7 @@ def _place(items: Mapping[Any, Any] | Sequence[Any], wanted: Any) -> int:
 
 def _at(letter: str, items: Sequence[Item], wanted: str, kind: str) -> Item:
     found = _ID.fullmatch(wanted)
-    number = int(found[2]) if found and found[1] == letter else 0
+    number = (whole_number(found[2]) if found and found[1] == letter else 0) or 0
     if not 1 <= number <= len(items):
         there = f"{letter}1 to {letter}{len(items)}" if items else "none yet"
         raise ToolError(f"there is no {kind} {wanted[:60]!r}", f"There are: {there}.")

@@ -123,7 +123,7 @@ def compute(
 
 def _leading(state: SessionState, layers: Sequence[str]) -> str:
     """The layer to steer at; of layers that no pair has numbered yet, the middle one as named."""
-    if all(layer.isdigit() for layer in layers):
+    if all(layer.isdecimal() for layer in layers):
         return str(leading_layer(state.readings, list(map(int, layers))))
     return layers[len(layers) // 2]
 

@@ -162,7 +162,7 @@ def _asked(context: Context, hypothesis: HypothesisState) -> set[str]:
 
 
 def _looks_like_id(text: str) -> bool:
-    return text[:1] in {"H", "h"} and text[1:].isdigit()
+    return text[:1] in {"H", "h"} and text[1:].isdecimal()
 
 
 def _judge(arguments: ExperimentArguments, text: str) -> JudgeSpec:

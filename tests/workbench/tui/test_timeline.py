@@ -285,6 +285,12 @@ async def test_a_number_goes_to_its_event_though_the_filter_hides_it():
         await pilot.press("slash", *"#99999", "enter")
         assert current(app) == 12
         assert any("no event 99999" in one.message for one in app._notifications)
+        app.pane.query_one("#search", Input).value = "#" + "7" * 5000
+        await pilot.press("slash", "enter")
+        assert any("no event 777" in one.message for one in app._notifications)
+        # A digit that is no number: words to look for.
+        await pilot.press("slash", "ctrl+u", *"#²", "enter")
+        assert app.pane._index.query == "#²"
 
 
 async def test_the_fields_of_the_event_stand_below_where_there_is_room():

@@ -139,7 +139,7 @@ class GradeForm(FieldForm[GivenGrade]):
     @on(Choice.Changed)
     def _explain(self) -> None:
         value = self.query_one("#score", Choice).value
-        meaning = self._sheet.levels.get(int(value), "") if value.isdigit() else ""
+        meaning = self._sheet.levels.get(int(value), "") if value.isdecimal() else ""
         if value == UNSCORED:
             meaning = "withdraws the grade, which then counts as unscored"
         self.query_one("#level", Static).update(Content(meaning or "choose a grade"))

@@ -35,7 +35,7 @@ class JumpOverlay(Dialog[int | None]):
 
     def on_key(self, event: events.Key) -> None:
         """Go to the pane of the digit."""
-        if event.character and event.character.isdigit():
+        if event.character and event.character.isdecimal():
             index = int(event.character) - 1
             if index in range(len(self._titles)):
                 event.stop()

@@ -121,7 +121,7 @@ class OperationForm(FieldForm[Arguments]):
             return
         self.draft.update(self.typed())
         at = str(event.control.id).removeprefix(_BEFORE)
-        if at.isdigit():
+        if at.isdecimal():
             self._show_problem(self._fields[int(at)].name, "")
         self._show_problem(WHOLE, "")
 
@@ -143,7 +143,7 @@ class OperationForm(FieldForm[Arguments]):
 
     def _explain(self, widget: Widget | None = None) -> None:
         at = str((widget or self.focused or self).id or "").removeprefix(_BEFORE)
-        if at.isdigit() and self.query("#meaning"):
+        if at.isdecimal() and self.query("#meaning"):
             field = self._fields[int(at)]
             how = f" Several: put {field.between.strip()} between them." if field.between else ""
             needed = " Required." if field.required else ""

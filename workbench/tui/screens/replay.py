@@ -12,6 +12,7 @@ from textual.app import ComposeResult
 from textual.binding import ActiveBinding, BindingType
 from textual.widgets import Input, TextArea
 
+from adl.words import whole_number
 from workbench.replay.player import Turns
 from workbench.tui import keys
 from workbench.tui.dialogs.ask_line import AskLine
@@ -292,9 +293,9 @@ class ReplayScreen(PanesScreen):
         written = await self.app.push_screen_wait(asked)
         if written is None:
             return
-        plain = written.removeprefix("#").replace(",", "").strip()
-        if plain.isdecimal() and int(plain) <= player.length:
-            self._seek(int(plain))
+        seq = whole_number(written.removeprefix("#").replace(",", "").strip())
+        if seq is not None and seq <= player.length:
+            self._seek(seq)
         else:
             message = f"{written[:40]!r} is no event of this session: give 0 to {player.length}."
             self.notify(message, severity="error", markup=False)

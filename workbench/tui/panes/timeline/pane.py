@@ -12,7 +12,7 @@ from textual.binding import BindingType
 from textual.content import Content
 from textual.widgets import Input, Static
 
-from adl.words import number_of
+from adl.words import number_of, whole_number
 from workbench.display import clean_line, clean_lines, shorten
 from workbench.operations.hypotheses import MARK, MarkArguments
 from workbench.operations.notes import NOTE, looked_at
@@ -418,9 +418,11 @@ also inside folded operations, for words or their beginnings; `#12` goes to even
         event.stop()
         query = event.value.strip()
         self._leave_search()
-        if query.startswith("#") and query[1:].isdigit():
-            if not self.reveal(int(query[1:])):
-                self.notify(f"There is no event {query[1:]}.", severity="warning", markup=False)
+        if query.startswith("#") and query[1:].isdecimal():
+            seq = whole_number(query[1:])
+            if seq is None or not self.reveal(seq):
+                message = f"There is no event {shorten(query[1:], 40)}."
+                self.notify(message, severity="warning", markup=False)
             return
         self._search(query)
         if query:
