@@ -158,9 +158,7 @@ def _opposite(
             given = judged[-1].reason if judged else ""
             # It stands for the same reason as before.
             reason = f"{given} ({_REASON}: #{event.seq})" if given else _REASON
-            set_verdict = SetVerdictArguments(
-                hypothesis=hypothesis, verdict=verdict, reason=reason
-            )
+            set_verdict = SetVerdictArguments(hypothesis=hypothesis, verdict=verdict, reason=reason)
             return SET_VERDICT, set_verdict, f"{hypothesis} is {verdict} again"
         case HypothesisRevised(hypothesis_id=hypothesis):
             wording = [
