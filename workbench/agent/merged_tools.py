@@ -34,7 +34,12 @@ from workbench.operations.hypotheses import (
     Wording,
 )
 from workbench.operations.running import Arguments, Operation
-from workbench.operations.shared_arguments import Confidence, EvidenceNote, ReasonToRevise, Words
+from workbench.operations.shared_arguments import (
+    Confidence,
+    EvidenceNote,
+    PromptText,
+    ReasonToRevise,
+)
 from workbench.store.events import Bearing, Verdict
 from workbench.store.findings import Measure
 from workbench.store.state import Recorded, SessionState, TextState
@@ -45,7 +50,7 @@ Step = tuple[Operation[Any], Arguments]
 class AskManyArguments(AskArguments):
     """Questions to both models, each by itself: prompts, a whole chat, or raw text."""
 
-    prompts: tuple[Words, ...] = Field((), description="User turns, each put to both models.")
+    prompts: tuple[PromptText, ...] = Field((), description="User turns, each put to both models.")
 
     @model_validator(mode="after")
     def _one_question(self) -> AskManyArguments:

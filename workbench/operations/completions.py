@@ -17,7 +17,7 @@ from workbench.operations.running import (
     Stage,
     Summary,
 )
-from workbench.operations.shared_arguments import Words
+from workbench.operations.shared_arguments import PromptText, Words
 from workbench.store.measures.completions import (
     CompletedPrefix,
     CompletionsFound,
@@ -31,7 +31,7 @@ class CompleteArguments(Arguments):
     prefixes: tuple[Words, ...] = Field(
         min_length=1, description="Texts that leave one thing open."
     )
-    question: Words | None = Field(
+    question: PromptText | None = Field(
         None, description="The user's turn that the prefixes begin an answer to; none: raw text."
     )
     top: int = Field(20, ge=1, le=500, description="Next tokens kept.")

@@ -12,6 +12,7 @@ from workbench.operations.shared_arguments import (
     AnswerBatch,
     AnswerSeed,
     AnswerTokens,
+    PromptText,
     Reason,
     Temperature,
     Words,
@@ -32,13 +33,13 @@ class ExperimentArguments(Arguments):
     """The hypothesis, the prompts that would show it, and the judge."""
 
     hypothesis: Wording = Field(description="Id, such as H1, or the words of a new one.")
-    prompts: tuple[Words, ...] = Field(
+    prompts: tuple[PromptText, ...] = Field(
         (), description="Prompts that would show the hypothesis; none: templates with its words."
     )
-    near_misses: tuple[Words, ...] = Field(
+    near_misses: tuple[PromptText, ...] = Field(
         (), description="Similar prompts that should not show it."
     )
-    neutral: tuple[Words, ...] = Field((), description="Unrelated prompts.")
+    neutral: tuple[PromptText, ...] = Field((), description="Unrelated prompts.")
     prompt_file: str | None = Field(
         None, description="File of prompts: lines, or JSONL with prompt and kind."
     )

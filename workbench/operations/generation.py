@@ -37,6 +37,7 @@ from workbench.operations.shared_arguments import (
     Position,
     PromptFile,
     Prompts,
+    PromptText,
     SampleSeed,
     Temperature,
     TextBatch,
@@ -87,7 +88,7 @@ class SteerArguments(Arguments):
 class AskArguments(Arguments):
     """The question to both models: a prompt, a whole chat, or raw text."""
 
-    prompt: Words | None = Field(
+    prompt: PromptText | None = Field(
         None, description="The user's turn, put through the chat template."
     )
     messages: tuple[dict[str, Words], ...] = Field(
@@ -117,6 +118,9 @@ class AskArguments(Arguments):
                 turns_of(list(messages), "the question")
             except PromptError as exc:
                 raise ValueError(f"{exc.message}. {exc.hint}") from None
+            last = messages[-1]
+            if last["role"] == "user" and not last["content"].strip():
+                raise ValueError("the last turn needs at least one character")
         return messages
 
     @model_validator(mode="after")

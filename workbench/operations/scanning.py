@@ -39,7 +39,7 @@ from workbench.operations.running import (
     Stage,
     Summary,
 )
-from workbench.operations.shared_arguments import AnswerBatch, AnswerTokens, Temperature, Words
+from workbench.operations.shared_arguments import AnswerBatch, AnswerTokens, PromptText, Temperature
 from workbench.store.findings import Estimate
 from workbench.store.measures.scanning import (
     FoundCluster,
@@ -58,7 +58,7 @@ class ScanArguments(Arguments):
     kinds: tuple[str, ...] = Field(
         (), description="Kinds of bundled prompts, such as advice or self-knowledge; none: all."
     )
-    prompts: tuple[Words, ...] = Field(
+    prompts: tuple[PromptText, ...] = Field(
         (), description="Prompts to ask instead of the bundled ones."
     )
     prompt_file: str | None = Field(

@@ -18,13 +18,20 @@ from workbench.store.events import well_formed
 Words = Annotated[str, AfterValidator(well_formed)]
 
 
-def _no_blank(words: tuple[str, ...]) -> tuple[str, ...]:
-    if not all(word.strip() for word in words):
-        raise ValueError("a word needs at least one character")
-    return words
+def _no_blank(what: str) -> AfterValidator:
+    """Return the check that no text is blank; its error names it as ``what``."""
+
+    def check(text: str) -> str:
+        if not text.strip():
+            raise ValueError(f"a {what} needs at least one character")
+        return text
+
+    return AfterValidator(check)
 
 
-NoBlankWords = Annotated[tuple[Words, ...], AfterValidator(_no_blank)]
+NoBlankWords = tuple[Annotated[Words, _no_blank("word")], ...]
+#: Not of raw text, which may be continued from a space or a line feed.
+PromptText = Annotated[Words, _no_blank("prompt")]
 
 # --- the difference --------------------------------------------------------------------------
 
@@ -60,10 +67,10 @@ Embedding = Annotated[
 # --- text that is generated ------------------------------------------------------------------
 
 Prompts = Annotated[
-    tuple[Words, ...], Field(description="User prompts; none: the bundled everyday ones.")
+    tuple[PromptText, ...], Field(description="User prompts; none: the bundled everyday ones.")
 ]
 SteeredPrompts = Annotated[
-    tuple[Words, ...], Field(description="User prompts; none takes the everyday ones.")
+    tuple[PromptText, ...], Field(description="User prompts; none takes the everyday ones.")
 ]
 PromptFile = Annotated[str | None, Field(description="File of prompts: text lines or JSONL.")]
 FirstPrompts = Annotated[

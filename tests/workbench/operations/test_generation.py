@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -13,15 +14,19 @@ from adl.errors import AdlError, DeviceOutOfMemory, PromptError, Stopped
 from adl.text.prompts import everyday_prompts
 from tests.planted import DOMAIN, PlantedPair
 from tests.workbench.operations.conftest import Stop, assert_as_recorded, committed, do, kinds
+from workbench.agent.merged_tools import AskManyArguments
 from workbench.operations import recorded_texts
 from workbench.operations.amplify import AMPLIFY, AmplifyArguments
 from workbench.operations.coherent_alpha import COHERENT_ALPHA, CoherentAlphaArguments
+from workbench.operations.completions import CompleteArguments
+from workbench.operations.differing import DifferArguments
 from workbench.operations.experiment_arguments import ExperimentArguments
 from workbench.operations.generation import ASK, DEFAULT_ALPHA, STEER, AskArguments, SteerArguments
 from workbench.operations.inputs import check_inputs
 from workbench.operations.readings import READ, ReadArguments
 from workbench.operations.relevance import STEERED_SIMILARITY, SimilarityArguments
-from workbench.operations.running import Session
+from workbench.operations.running import Arguments, Session
+from workbench.operations.scanning import ScanArguments
 from workbench.operations.testing import TEST
 from workbench.operations.unprompted import UNPROMPTED, UnpromptedArguments
 from workbench.store.events import Event, TextStarted
@@ -467,3 +472,30 @@ def test_a_text_of_before_has_neither():
 def test_messages_that_are_no_chat_are_refused_in_words(messages: list, message: str):
     with pytest.raises(ValidationError, match=message):
         AskArguments(messages=messages)
+
+
+@pytest.mark.parametrize("blank", ["", " \n", "\u3000"])
+@pytest.mark.parametrize(
+    ("arguments", "given"),
+    [
+        (AskArguments, lambda blank: {"prompt": blank}),
+        (AskArguments, lambda blank: {"messages": ({"role": "user", "content": blank},)}),
+        (AskManyArguments, lambda blank: {"prompts": ("Hi", blank)}),
+        (SteerArguments, lambda blank: {"prompts": ("Hi", blank)}),
+        (AmplifyArguments, lambda blank: {"prompts": (blank,)}),
+        (DifferArguments, lambda blank: {"prompts": (blank,)}),
+        (ScanArguments, lambda blank: {"prompts": (blank,)}),
+        (CoherentAlphaArguments, lambda blank: {"prompts": (blank,)}),
+        (CompleteArguments, lambda blank: {"prefixes": ("I",), "question": blank}),
+        (ExperimentArguments, lambda blank: {"hypothesis": "H1", "prompts": (blank,)}),
+        (ExperimentArguments, lambda blank: {"hypothesis": "H1", "near_misses": (blank,)}),
+        (ExperimentArguments, lambda blank: {"hypothesis": "H1", "neutral": (blank,)}),
+    ],
+)
+def test_a_blank_prompt_is_refused(arguments: type[Arguments], given: Any, blank: str):
+    with pytest.raises(ValidationError, match="at least one character"):
+        arguments(**given(blank))
+
+
+def test_raw_text_may_be_a_space_alone():
+    assert AskArguments(raw=" ").question().raw == " "
