@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from textwrap import wrap
@@ -33,6 +34,10 @@ from workbench.store.kl_reference import MEASURED_BY, beside_reference
 from workbench.store.state import NOT_COMPUTED as NOT_COMPUTED
 from workbench.store.state import SessionState, TextState, chosen_lists
 
+#: A cell that is a number, perhaps with a sign or a unit of per cent, a time, or empty.
+_NUMBER_OR_TIME = re.compile(r"[-+\u2212\u00b1]?\d[\d.,:e%+\u2212\u00b1 -]*|")
+#: The least that a column of words is worth in a table.
+_LEAST_COLUMN = 6
 #: The least that the last column of `stream` gets.
 LEAST_WIDTH = 20
 TOKENS_SHOWN = 20
@@ -63,16 +68,34 @@ def table(
 ) -> None:
     """Print rows under columns; cells are cleaned here and never read as markup.
 
-    Cells of the columns ``whole`` are never broken over lines, so that they can be copied.
+    Cells of the columns ``whole`` are never broken over lines, so that they can be copied, nor are
+    numbers and times. A terminal that is too narrow for them gets lines as a program does.
     """
+    rows = list(rows)
     if not stdout.is_terminal:
         _write_rows(columns, rows, title)
         return
+    names = [_clean(column) for column in columns]
+    cells = [[_clean("" if cell is None else str(cell)) for cell in row] for row in rows]
+    widths = [max((cell_len(row[at]) for row in cells), default=0) for at in range(len(names))]
+    frame = 1 + 3 * len(names)
+    is_tight = frame + sum(map(max, widths, map(cell_len, names))) > stdout.width
     shown = Table(title=_line(title) if title else None, title_justify="left")
-    for column in columns:
-        shown.add_column(_line(column), overflow="fold", no_wrap=column in whole)
-    for row in rows:
-        shown.add_row(*(_line("" if cell is None else str(cell)) for cell in row))
+    needed = frame
+    for at, (name, width) in enumerate(zip(names, widths, strict=True)):
+        is_whole = columns[at] in whole or all(_NUMBER_OR_TIME.fullmatch(row[at]) for row in cells)
+        lines = [name]
+        if is_whole and is_tight:
+            # A column that is not broken has no other lines than these.
+            lines = wrap(name, max(width, 1), break_long_words=False) or lines
+        shown.add_column(Text("\n".join(lines)), overflow="fold", no_wrap=is_whole)
+        longest = max(map(cell_len, lines))
+        needed += max(width, longest) if is_whole else min(width, _LEAST_COLUMN)
+    if needed > stdout.width:
+        _write_rows(columns, rows, title)
+        return
+    for row in cells:
+        shown.add_row(*map(Text, row))
     stdout.print(shown)
 
 

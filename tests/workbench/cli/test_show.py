@@ -213,3 +213,27 @@ def test_a_session_is_printed_event_by_event(
             assert [one["seq"] for one in json.loads("".join(whole))["event_list"]] == [
                 *range(1, 9)
             ]
+
+
+NORMS = [
+    (f"{at}", "finetuned less base", f"{at * 1234.5678:.4f}", "2026-03-14 15:09") for at in range(9)
+]
+
+
+@pytest.mark.parametrize("width", [200, 80, 60, 50, 40, 30, 12])
+def test_numbers_and_times_are_never_broken(capsys, monkeypatch, width: int):
+    terminal = Console(highlight=False, force_terminal=True, color_system=None, width=width)
+    monkeypatch.setattr(show, "stdout", terminal)
+    show.table(("position", "what was measured", "norm of the difference", "taken"), NORMS)
+    printed = capsys.readouterr().out
+    for position, _words, norm, taken in NORMS:
+        (line,) = (
+            line
+            for line in printed.splitlines()
+            if f"{norm}" in line.replace("│", " ").split() or f"\t{norm}\t" in line
+        )
+        assert taken in line
+        assert position in line
+    # As a table wherever the numbers leave room for words.
+    assert ("│" in printed) == (width >= 60)
+    assert "\t" in printed or max(map(len, printed.splitlines())) <= width
