@@ -21,7 +21,7 @@ import numpy as np
 from adl.callbacks import Progress, ShouldStop, ignore_progress, never_stop
 from adl.errors import DeviceOutOfMemory, SiteError, Stopped, not_finite
 from adl.pair.alignment import AlignedTokenBatches, SideTokens
-from adl.pair.protocol import ModelPair, ResidualSums
+from adl.pair.protocol import ChatPrompt, ModelPair, ResidualSums
 from adl.records import SIDES, ActivationDifference, Floats, Side
 from adl.text.corpus import (
     BosPolicy,
@@ -55,7 +55,8 @@ class ChatPositions:
     """Positions around the start of the assistant's turn; each text is the user's turn.
 
     Offsets count from the assistant's first token: -1 is the last token of the generation prompt.
-    If an offset reaches into the assistant's turn, that turn begins with the same text.
+    If an offset reaches into the assistant's turn, that turn begins with the same text. Offsets on both
+    sides of the turn's start leave out texts whose first token there holds the end of the prompt, too.
     """
 
     offsets: tuple[int, ...] = (-3, -2, -1, 0, 1)
@@ -163,6 +164,8 @@ def _turns_line_up(pair: ModelPair, text: str, reach: ChatPositions) -> bool:
     needed = reach.offsets[-1] + 1
     if needed <= 0:
         return True
+    if any(_chat(pair, side, text, answer=text).merged for side in SIDES):
+        return False
     base, finetuned = (pair.token_ends(side, text)[:needed] for side in SIDES)
     return list(base) == list(finetuned)
 
@@ -184,14 +187,27 @@ def _batches(
             _before(pair, side, reach.bos),
         )
     opens_turn = reach.offsets[-1] >= 0
+    both_sides = opens_turn and reach.offsets[0] < 0
+    words = ("The", "the") if both_sides else ()
+    if any(_chat(pair, side, "Hi", answer=word).merged for word in words):
+        first, *_, last = reach.labels
+        raise SiteError(
+            f"{first} to {last} lie around the start of the answer, which is within a token: on the "
+            f"{side} side the chat's opening ends in a character that is one token with a word after it",
+            f"Measure them apart: chat:{reach.offsets[0]}..-1 and chat:0..{reach.offsets[-1]}.",
+        )
 
     def chat_ids(text: str) -> tuple[list[int], int]:
-        prompt = pair.chat(
-            side, [{"role": "user", "content": text}], prefill=text if opens_turn else ""
-        )
+        prompt = _chat(pair, side, text, answer=text if opens_turn else "")
+        if both_sides and prompt.merged:
+            return [], 0  # the opening's last token is none here, so the text is left out
         return list(prompt.ids), prompt.start
 
     return chat_token_batches(texts, chat_ids, reach.offsets, batch_size)
+
+
+def _chat(pair: ModelPair, side: Side, text: str, *, answer: str) -> ChatPrompt:
+    return pair.chat(side, [{"role": "user", "content": text}], prefill=answer)
 
 
 def _before(pair: ModelPair, side: Side, policy: BosPolicy) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ rises against that one.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -110,6 +110,9 @@ def _side_scores(
             if (text := _text(pair, side, statement, words)) is not None
         ]
         whole = len(texts) == 1 + len(statement.against)
+        # One of them may begin in the chat's last token: all are scored from the same place on.
+        start = min((text.start for text in texts), default=1)
+        texts = [replace(text, start=start) for text in texts]
         places.append(range(len(rows), len(rows) + len(texts) * whole))
         rows += texts if whole else []
     scores: list[float] = []

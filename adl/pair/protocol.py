@@ -81,12 +81,14 @@ class ShiftSums:
 class ChatPrompt:
     """A chat as tokens; ``start`` is the index of the first token of the answer.
 
+    ``merged`` is True if that token holds the end of the chat's opening, too (a blank before a word).
     ``notes`` describe changes made to write it (see ``adl.pair.chat_templates``).
     """
 
     ids: tuple[int, ...]
     start: int
     notes: tuple[str, ...] = ()
+    merged: bool = False
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,7 @@ from adl.records import (
     assert_shape,
 )
 from adl.text.corpus import TokenBatch
-from adl.text.token_batches import left_padded
+from adl.text.token_batches import common_start, left_padded
 
 Check = Callable[[LoadedPair, tuple[Ids, Ids] | None], tuple[Runs, PairProvenance]]
 """Takes a pair's checks, as ``checks.checked`` does."""
@@ -158,7 +158,8 @@ class NnsightPair:
         """Return a chat by the side's template, up to the start of the answer, with ``prefill``.
 
         A side without a template of its own uses the other's, or else plain ``User:`` and
-        ``Assistant:`` lines, which begin like plain text. ``start`` is before the prefill.
+        ``Assistant:`` lines, which begin like plain text. ``start`` is that of the prefill's first
+        token.
         """
         other: Side = "finetuned" if side == "base" else "base"
         tokenizers = [self._text[name].tokenizer for name in (side, other)]
@@ -166,7 +167,9 @@ class NnsightPair:
         begin = list if opening.templated else self._text[side].bos.begun
         opened = begin(self.tokenise(side, opening.text))
         ids = begin(self.tokenise(side, opening.text + prefill)) if prefill else opened
-        return ChatPrompt(tuple(ids), len(opened), opening.notes)
+        # A blank that ends the opening may be one token with the word after it.
+        start = common_start((opened, ids))
+        return ChatPrompt(tuple(ids), start, opening.notes, merged=start < len(opened))
 
     def token_texts(self, side: Side) -> Sequence[str]:
         """Return the text of every token [V] of a side, with spaces and byte fragments."""
