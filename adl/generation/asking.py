@@ -11,6 +11,7 @@ from adl.generation.steering import SteeringVector, row_seed
 from adl.pair.protocol import ChatPrompt, ModelPair, Thinking
 from adl.records import SIDES, Floats, GeneratedText, GenerationRequest, Side
 from adl.text.prompts import Prompt
+from adl.text.tokens import text_at
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,8 @@ def first_divergence(pair: ModelPair, base: GeneratedText, finetuned: GeneratedT
     same text in other tokens is no difference, and the index counts the base answer's tokens.
     """
     texts = {side: pair.token_texts(side) for side in SIDES}
-    base_texts = [texts["base"][index] for index in base.token_ids]
-    finetuned_texts = [texts["finetuned"][index] for index in finetuned.token_ids]
+    base_texts = [text_at(texts["base"], index) for index in base.token_ids]
+    finetuned_texts = [text_at(texts["finetuned"], index) for index in finetuned.token_ids]
     if pair.shared_vocabulary() is not None:
         left, right = "".join(base_texts), "".join(finetuned_texts)
         pairs = enumerate(zip(left, right, strict=False))

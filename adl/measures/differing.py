@@ -18,6 +18,7 @@ from adl.pair.protocol import Message, ModelPair, Thinking
 from adl.records import SIDES, Side
 from adl.text.prompts import Prompt
 from adl.text.token_batches import common_start
+from adl.text.tokens import text_at
 
 #: Log-probability below which the raised token of a place is not looked for: it is never said.
 _LEAST = np.log(1e-3)
@@ -188,7 +189,7 @@ def text_difference(pair: ModelPair, text: ReadText) -> TextDifference:
     raised, probability, log_ratio = _raised(pair, text.base[:offset], text.finetuned[:before])
     return TextDifference(
         text.text,
-        tuple(names[index] for index in text.finetuned[-text.compared :]),
+        tuple(text_at(names, index) for index in text.finetuned[-text.compared :]),
         tuple(float(value) for value in kl),
         highest,
         raised,
@@ -227,6 +228,6 @@ def _same(pair: ModelPair, base: Sequence[int], finetuned: Sequence[int]) -> boo
     if pair.shared_vocabulary() is None:
         return tuple(base) == tuple(finetuned)
     names = {side: pair.token_texts(side) for side in SIDES}
-    return [names["base"][index] for index in base] == [
-        names["finetuned"][index] for index in finetuned
+    return [text_at(names["base"], index) for index in base] == [
+        text_at(names["finetuned"], index) for index in finetuned
     ]

@@ -16,6 +16,7 @@ from adl.errors import CorpusError
 from adl.pair.protocol import ModelPair, ScoredBatch
 from adl.records import SIDES, Ids, Side
 from adl.text.documents import Document
+from adl.text.tokens import text_at
 
 PositionSet = str
 ALL_POSITIONS: PositionSet = "all"
@@ -142,7 +143,7 @@ def _alike(
     names = {side: pair.token_texts(side) for side in SIDES}
     length = 0
     for base_id, finetuned_id in zip(base.ids, finetuned.ids, strict=False):
-        if names["base"][base_id] != names["finetuned"][finetuned_id]:
+        if text_at(names["base"], base_id) != text_at(names["finetuned"], finetuned_id):
             break
         length += 1
     if length < base.start + FEWEST_SCORED:

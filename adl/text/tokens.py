@@ -8,7 +8,7 @@ bytes that are no text on their own are written ``<0xE2><0x80>``.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 
 _SPACE_MARK = "\u2581"  # SentencePiece's space
@@ -50,6 +50,14 @@ def bytes_text(data: bytes) -> str:
     """UTF-8 text of ``data``, with every byte that is no part of a character as ``<0xNN>``."""
     escaped = data.decode("utf-8", errors="surrogateescape")
     return _ESCAPED_BYTE.sub(lambda match: f"<0x{ord(match[0]) - 0xDC00:02X}>", escaped)
+
+
+def text_at(texts: Sequence[str], index: int) -> str:
+    """Return the text of a token in a vocabulary, empty for an id that has none.
+
+    A model may have more rows than tokens, and texts recorded before may hold such a row.
+    """
+    return texts[index] if index < len(texts) else ""
 
 
 def visible(text: str, *, ascii_only: bool = False) -> str:

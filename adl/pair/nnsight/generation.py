@@ -8,7 +8,7 @@ ends the run when asked, and an nnsight trace adds the vectors at every step.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -79,6 +79,26 @@ class FiniteScores(LogitsProcessor):
         if self._watch is not None:
             self._watch(scores)
         return scores
+
+
+class WrittenTokens(LogitsProcessor):
+    """Rules out rows of the embeddings past the side's ``n_tokens``, which stand for no text.
+
+    What ends a text may be among them, as it is not written.
+    """
+
+    def __init__(self, n_tokens: int, ends: Iterable[int]) -> None:
+        self._n_tokens = n_tokens
+        self._ends = [end for end in ends if end >= n_tokens]
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> Any:
+        """Return ``scores`` [rows, V], minus infinity at rows without a token."""
+        if scores.shape[-1] <= self._n_tokens:
+            return scores
+        written = scores.clone()
+        written[:, self._n_tokens :] = -torch.inf
+        written[:, self._ends] = scores[:, self._ends]
+        return written
 
 
 class ChosenLogProbs:
@@ -211,12 +231,14 @@ def generate_texts(
     watch: Callable[[Sequence[int], torch.Tensor], None] | None = None,
     other: SideRuns | None = None,
     width: int = 0,
+    n_tokens: int | None = None,
 ) -> list[GeneratedText]:
     """Return the text of every request: in one batch, or one per length for a model without padding.
 
     ``watch`` is called with the indexes of the requests and the logits of every step. ``other`` is
     the side whose logits are subtracted for amplified logits, and ``width`` the number of logits of
-    the wider side.
+    the wider side. Of the side's own logits those of its first ``n_tokens``, by default all, can be
+    written; the log-probability of a token is over all of them.
     """
     found: dict[int, GeneratedText] = {}
     for rows in groups_of(runs, requests):
@@ -231,6 +253,7 @@ def generate_texts(
             watch=None if watch is None else partial(watch, rows),
             other=other,
             width=width,
+            n_tokens=n_tokens,
         )
         found |= dict(zip(rows, texts, strict=True))
     return [found[row] for row in range(len(requests))]
@@ -268,6 +291,7 @@ def _generate_batch(
     watch: Watch | None,
     other: SideRuns | None,
     width: int,
+    n_tokens: int | None,
 ) -> list[GeneratedText]:
     if not requests:
         return []
@@ -287,6 +311,8 @@ def _generate_batch(
         "pad_token_id": min(ends, default=0),
         "stopping_criteria": StoppingList([tap]),
     }
+    if n_tokens is not None:
+        options["logits_processor"].append(WrittenTokens(n_tokens, ends))
     if other is not None and any(request.contrast for request in requests):
         amplified = AmplifiedLogits(runs, other, requests, plan.max_new_tokens)
         options["logits_processor"].append(amplified)

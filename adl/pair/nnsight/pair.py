@@ -375,6 +375,7 @@ class NnsightPair:
                 should_stop=should_stop,
                 other=other,
                 width=max(runs.loaded.rows for runs in self._runs.values()),
+                n_tokens=len(self._text[plan.side].token_texts),
             )
 
     def continuation_kl(

@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 import torch
 from huggingface_hub import HfApi
-from transformers import GenerationConfig
+from transformers import GenerationConfig, LogitsProcessor
 
 from adl.callbacks import ShouldStop, never_stop, stopped_by
 from adl.errors import HubUnreachable, NotAvailable, PairError, Stopped, concerning, first_line
 from adl.pair.chat_templates import choose_template
 from adl.pair.nnsight.checkpoints import find_checkpoint, neutral_generation_config
 from adl.pair.nnsight.checks import SideChecks, checked
-from adl.pair.nnsight.generation import SeededSampling, groups_of
+from adl.pair.nnsight.generation import SeededSampling, WrittenTokens, groups_of
 from adl.pair.nnsight.load_errors import loading
 from adl.pair.nnsight.loading import (
     LoadedPair,
@@ -186,12 +186,13 @@ class RemotePair(NnsightPair):
         prompts = [index for request in requests for index in request.prompt_ids]
         runs = self._use(plan.side, prompts)
         width = max(each.loaded.rows for each in self._runs.values())
+        ends, n_tokens = self._ends[plan.side], len(self._text[plan.side].token_texts)
         found: dict[int, GeneratedText] = {}
         for rows in groups_of(runs, requests):
             some = [requests[row] for row in rows]
             try:
                 with self._device_errors(), stopped_by(should_stop):
-                    generated = _generated(runs, plan, some, self._ends[plan.side], width=width)
+                    generated = _generated(runs, plan, some, ends, width=width, n_tokens=n_tokens)
             except Stopped:
                 break
             for index, row in enumerate(rows):
@@ -225,8 +226,11 @@ def _generated(
     *,
     kept: bool = False,
     width: int = 0,
+    n_tokens: int | None = None,
 ) -> Generated:
-    processors = []
+    processors: list[LogitsProcessor] = []
+    if n_tokens is not None:
+        processors.append(WrittenTokens(n_tokens, ends))
     if plan.temperature > 0:
         seeds = [request.seed for request in requests]
         processors.append(SeededSampling(seeds, plan.temperature, width))
