@@ -100,9 +100,15 @@ class PlainModel:
         finally:
             hook.remove()
 
-    def greedy(self, ids: Sequence[int], max_new_tokens: int, ends: Sequence[int]) -> list[int]:
-        """transformers' own greedy generation, cut before the token that ends the text."""
+    def greedy(
+        self, ids: Sequence[int], max_new_tokens: int, ends: Sequence[int], n_tokens: int
+    ) -> list[int]:
+        """transformers' own greedy generation, cut before the token that ends the text.
+
+        Rows of the embeddings past ``n_tokens`` are ruled out.
+        """
         row = torch.tensor([list(ids)])
+        rows = self.model.get_output_embeddings().weight.shape[0]
         with torch.no_grad():
             out = self.model.generate(
                 input_ids=row,
@@ -111,6 +117,7 @@ class PlainModel:
                 do_sample=False,
                 eos_token_id=list(ends),
                 pad_token_id=ends[0],
+                suppress_tokens=list(range(n_tokens, rows)),
             )
         new: list[int] = out[0, len(ids) :].tolist()
         cut = next((place for place, token in enumerate(new) if token in ends), len(new))

@@ -27,12 +27,12 @@ def loaded(request, tmp_path_factory):
     return adapted_pair(tmp_path_factory.mktemp(request.param), request.param)
 
 
-def by_hand(plain, prompt, gamma, n_tokens, ends):
-    """Greedy, the whole text through both models for every token."""
+def by_hand(plain, prompt, gamma, n_tokens, ends, vocabulary):
+    """Greedy over the tokens of a vocabulary, the whole text through both models for each."""
     written = []
     for _ in range(n_tokens):
-        own = plain["finetuned"].log_probs((*prompt, *written))[-1]
-        other = plain["base"].log_probs((*prompt, *written))[-1]
+        own = plain["finetuned"].log_probs((*prompt, *written))[-1, :vocabulary]
+        other = plain["base"].log_probs((*prompt, *written))[-1, :vocabulary]
         scores = own + gamma * (own - other)
         scores[own < own.max() + np.log(PLAUSIBLE)] = -np.inf
         token = int(scores.argmax())
@@ -55,8 +55,9 @@ def test_every_token_is_that_of_the_formula_in_a_padded_batch(loaded):
     ]
     found = pair.generate(GREEDY, requests)
     ends = pair._ends["finetuned"]
+    vocabulary = len(pair.token_texts("finetuned"))
     expected = [
-        by_hand(plain, prompt, gamma, GREEDY.max_new_tokens, ends)
+        by_hand(plain, prompt, gamma, GREEDY.max_new_tokens, ends, vocabulary)
         for prompt in prompts
         for gamma in gammas
     ]

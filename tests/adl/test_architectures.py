@@ -242,15 +242,15 @@ def test_greedy_texts_are_those_of_transformers(case, side):
     for row, ids in enumerate(prompts):
         if row == 1:
             with plain.adding(2, steer):
-                truth = plain.greedy(ids, 8, ends)
+                truth = plain.greedy(ids, 8, ends, case.n_tokens)
         else:
-            truth = plain.greedy(ids, 8, ends)
+            truth = plain.greedy(ids, 8, ends, case.n_tokens)
         assert list(found[row].token_ids) == truth
         assert found[row].text == case.pair.decode(side, truth)
     unsteered = case.pair.generate(
         GenerationPlan(side, None, 0.0, 8), [GenerationRequest(tuple(prompts[1]), seed=0)]
     )
-    assert list(unsteered[0].token_ids) == plain.greedy(prompts[1], 8, ends)
+    assert list(unsteered[0].token_ids) == plain.greedy(prompts[1], 8, ends, case.n_tokens)
 
 
 def test_a_sample_depends_on_its_seed_alone(case):

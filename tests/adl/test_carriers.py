@@ -62,8 +62,9 @@ def assert_as_plain(pair, change, plain):
     np.testing.assert_allclose(found, plain.log_probs(prompts[0]), atol=2e-3)
     plan = GenerationPlan("finetuned", None, 0.0, N_TOKENS, change)
     texts = pair.generate(plan, [GenerationRequest(prompt, 0) for prompt in prompts])
+    n_tokens = len(pair.token_texts("finetuned"))
     for prompt, text in zip(prompts, texts, strict=True):
-        rows = plain.log_probs((*prompt, *text.token_ids))
+        rows = plain.log_probs((*prompt, *text.token_ids))[:, :n_tokens]
         for place, token in enumerate(text.token_ids, len(prompt) - 1):
             assert rows[place, token] > rows[place].max() - 1e-2
 
