@@ -389,9 +389,13 @@ class UpdateFacts:
     rank1_share: float | None = None
 
 
+LEAST_TEMPERATURE = 1e-4
+"""Temperatures below it count as 0."""
+
+
 @dataclass(frozen=True)
 class GenerationPlan:
-    """Settings of a batch. A temperature of 0 takes the most probable token.
+    """Settings of a batch. A temperature of 0, or next to it, takes the most probable token.
 
     ``weights`` changes the finetuned side, for this batch alone. ``scored`` keeps the log-probability
     of every token that is written.
@@ -408,6 +412,11 @@ class GenerationPlan:
         """Raise ``ValueError`` for changed weights of the base, which has no update."""
         if self.weights is not None and self.side != "finetuned":
             raise ValueError("only the finetuned side has an update to change")
+
+    @property
+    def greedy(self) -> bool:
+        """True if the most probable token is taken: over less, logits leave the range of float32."""
+        return self.temperature < LEAST_TEMPERATURE
 
 
 EndReason = Literal["end_of_text", "length", "stopped"]

@@ -452,7 +452,7 @@ class PlantedPair:
                 if ended[row] == "end_of_text":
                     continue
                 logits = self._next_logits(plan, request, said[row])
-                if plan.temperature > 0:
+                if not plan.greedy:
                     logits = logits / plan.temperature + noise[row].gumbel(size=len(logits))
                 token = int(logits.argmax())
                 if self._tokens[plan.side][token] == END:

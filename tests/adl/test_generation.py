@@ -64,6 +64,19 @@ def test_sides_of_other_widths_get_the_same_random_numbers():
         assert torch.equal(first, alone(cast(Any, None), cast(Any, zeros[0])))
 
 
+def test_a_temperature_next_to_nothing_takes_the_most_probable_token(tmp_path):
+    """Over it logits would be infinite, and the first token of the vocabulary the largest."""
+    folders = (write_model(tmp_path / str(seed), tiny_model("llama", seed=seed)) for seed in (0, 1))
+    pair = NnsightPair.load(PairSpec(*(SideSpec(str(folder)) for folder in folders)))
+    request = GenerationRequest(tuple(pair.tokenise("base", SENTENCES[0])[:6]), 1)
+    found = [
+        pair.generate(GenerationPlan("base", None, temperature, 6), [request])[0].token_ids
+        for temperature in (0.0, 1e-44, 1e-5)
+    ]
+    assert len(found[0]) == 6
+    assert len(set(found)) == 1
+
+
 def test_amplified_logits_of_a_padded_side_are_those_of_the_whole(tmp_path):
     model = tiny_model("llama")
     base = write_model(tmp_path / "base", model)

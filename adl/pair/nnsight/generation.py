@@ -316,7 +316,7 @@ def _generate_batch(
     if other is not None and any(request.contrast for request in requests):
         amplified = AmplifiedLogits(runs, other, requests, plan.max_new_tokens)
         options["logits_processor"].append(amplified)
-    if plan.temperature > 0:
+    if not plan.greedy:
         seeds = [request.seed for request in requests]
         sampling = SeededSampling(seeds, plan.temperature, width)
         options["logits_processor"].append(sampling)

@@ -231,7 +231,7 @@ def _generated(
     processors: list[LogitsProcessor] = []
     if n_tokens is not None:
         processors.append(WrittenTokens(n_tokens, ends))
-    if plan.temperature > 0:
+    if not plan.greedy:
         seeds = [request.seed for request in requests]
         processors.append(SeededSampling(seeds, plan.temperature, width))
     return runs.generated(plan, requests, ends, processors, kept=kept)
