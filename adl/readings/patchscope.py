@@ -330,8 +330,10 @@ def _chosen_scale(
     agreement = {scale: readout.statistics["agreement"] for scale, readout in lists.items()}
     agreeing = [scale for scale, agreed in agreement.items() if agreed >= PROMPT_AGREEMENT]
     best = max(agreement, key=lambda scale: agreement[scale])
-    rule = reader.by_rule("first scale at which the prompts agree", asked=asked)
-    return (agreeing[0] if agreeing else best), rule
+    if not agreeing:
+        rule = "no scale has agreeing prompts: the one that agrees most"
+        return best, reader.by_rule(rule, asked=asked)
+    return agreeing[0], reader.by_rule("first scale at which the prompts agree", asked=asked)
 
 
 def _cut(readout: TokenReadout, *, chosen: bool, rule: str) -> TokenReadout:

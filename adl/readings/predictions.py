@@ -24,6 +24,7 @@ from adl.readings.ranking import Mask, Scores, candidates, fused
 from adl.readings.reading import BY_JUDGE, SHOWN_TOKENS, Reader, Reading, Step
 from adl.readings.shift_lens import (
     ALPHAS,
+    KL_BUDGET,
     Contexts,
     Shift,
     amplified,
@@ -217,7 +218,10 @@ class _Passes:
             if alpha is not None:
                 return alpha, BY_JUDGE
         kl = {alpha: shift.kl for alpha, shift in shifts.items()}
-        return chosen_alpha(side, kl), reader.by_rule("strongest within the KL budget")
+        alpha = chosen_alpha(side, kl)
+        if kl[alpha] <= KL_BUDGET[side]:
+            return alpha, reader.by_rule("strongest within the KL budget")
+        return alpha, reader.by_rule("no alpha is within the KL budget: the weakest")
 
     # --- lists --------------------------------------------------------------------------------
 

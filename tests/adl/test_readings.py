@@ -24,6 +24,7 @@ from adl.readings.shift_lens import (
     BATCH_ROWS,
     CONTEXT_TOKENS,
     FIRST_COLUMN,
+    KL_BUDGET,
     N_CONTEXTS,
     SMOOTHING,
     chosen_alpha,
@@ -387,6 +388,19 @@ class TestChoices:
         agreeing = [one for one in found if one.statistics["agreement"] >= PROMPT_AGREEMENT]
         (picked,) = [one for one in found if one.chosen]
         assert picked is agreeing[0]
+
+    def test_a_rule_that_finds_nothing_says_so(self, difference, monkeypatch):
+        monkeypatch.setattr("adl.readings.patchscope.PROMPT_AGREEMENT", 1.1)
+        for side in SIDES:
+            monkeypatch.setitem(KL_BUDGET, side, 0.0)
+        found = read(PlantedPair(), "patchscope", "shift_lens", difference=difference)
+        (picked,) = only(found, reading="patchscope", source="difference", chosen=True)
+        assert picked.chosen_by == "no scale has agreeing prompts: the one that agrees most"
+        for side in SIDES:
+            lists = only(found, reading="shift_lens", source="difference", side=side)
+            (picked,) = (one for one in lists if one.chosen)
+            assert picked.scale == ALPHAS[0]
+            assert picked.chosen_by == "no alpha is within the KL budget: the weakest"
 
     def test_lists_are_cut(self, difference):
         for found in read(PlantedPair(), difference=difference, top=5):
