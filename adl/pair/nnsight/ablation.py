@@ -26,7 +26,7 @@ UNITS_AT_ONCE = 64
 def plain_losses(runs: SideRuns, texts: ScoredBatch) -> Floats:
     """Return the summed -log p [texts] in nats of each text's scored tokens."""
     found = []
-    for part in _parts(runs, texts):
+    for _, part in scored_parts(runs, texts):
         logits = runs.loaded.module(**_inputs(runs, part)).logits
         found.append(_losses(logits, part))
     return np.concatenate(found)
@@ -38,10 +38,11 @@ def token_log_probs(runs: SideRuns, texts: ScoredBatch) -> Floats:
     The tokens that all texts begin with are run once, if the model's cache allows.
     """
     found = np.zeros(texts.ids.shape, dtype=np.float32)
-    done = 0
     # No logits before the first scored token: a chat's template is a third of its tokens.
     first = max(0, int(texts.scored.any(axis=0).argmax()) - 1) if texts.scored.any() else 0
-    for part in _parts(runs, texts):
+    for rows, part in scored_parts(runs, texts):
+        if not part.scored.any():
+            continue
         logits = _after_shared_start(runs, part, first)
         if logits is None:
             logits = _logits_from(runs, part, first)
@@ -53,8 +54,7 @@ def token_log_probs(runs: SideRuns, texts: ScoredBatch) -> Floats:
                 torch.as_tensor(part.ids[row, columns], device=logits.device),
                 reduction="none",
             )
-            found[done + row, columns] = -losses.cpu().numpy()
-        done += len(part)
+            found[rows.start + row, columns] = -losses.cpu().numpy()
     return found
 
 
@@ -97,6 +97,17 @@ def _after_shared_start(runs: SideRuns, texts: ScoredBatch, first: int) -> torch
 
 def residuals_at(runs: SideRuns, layer: int, texts: ScoredBatch) -> torch.Tensor:
     """Return residuals [texts, tokens, width] at a layer's output, in float32 on its device."""
+    found: torch.Tensor | None = None
+    for rows, part in scored_parts(runs, texts):
+        residuals = _residuals(runs, layer, part)
+        if found is None:
+            found = residuals.new_zeros((*texts.ids.shape, residuals.shape[-1]))
+        found[rows, : residuals.shape[1]] = residuals
+    assert found is not None
+    return found
+
+
+def _residuals(runs: SideRuns, layer: int, texts: ScoredBatch) -> torch.Tensor:
     layers = runs.layers
     with runs.loaded.model.trace(**_inputs(runs, texts)) as tracer:
         residual: Any = residual_of(layers[layer].output)
@@ -118,11 +129,9 @@ def changed_losses(
     At the changed tokens it becomes that of ``put`` [texts, tokens, width], or zero if that is None.
     """
     found = []
-    done = 0
-    for part in _parts(runs, texts):
-        there = None if put is None else put[done : done + len(part)]
+    for rows, part in scored_parts(runs, texts):
+        there = None if put is None else put[rows, : part.ids.shape[1]]
         found.append(np.stack([_changed(runs, layer, part, vector, there) for vector in vectors]))
-        done += len(part)
     return np.concatenate(found, axis=1)
 
 
@@ -140,16 +149,25 @@ def _changed(
     return _losses(logits, texts)
 
 
-def _parts(runs: SideRuns, texts: ScoredBatch) -> list[ScoredBatch]:
-    """Return the texts in parts whose logits fit the limit; usually a single part."""
-    vocabulary = runs.loaded.module.config.get_text_config().vocab_size
-    rows = max(1, LOGITS_AT_ONCE // (vocabulary * texts.ids.shape[1]))
-    if rows >= len(texts):
-        return [texts]
-    return [
-        ScoredBatch(*(array[first : first + rows] for array in vars(texts).values()))
-        for first in range(0, len(texts), rows)
-    ]
+def scored_parts(runs: SideRuns, texts: ScoredBatch) -> list[tuple[slice, ScoredBatch]]:
+    """Return the texts in parts whose logits fit the limit, with their rows; usually a single part.
+
+    Each text without its padding, for a model that reads it otherwise among others.
+    """
+    if runs.structure.alone:
+        lengths = texts.mask.sum(axis=1).tolist()
+        return [
+            (slice(row, row + 1), _part(texts, slice(row, row + 1), length))
+            for row, length in enumerate(lengths)
+        ]
+    width = texts.ids.shape[1]
+    at_once = max(1, LOGITS_AT_ONCE // (runs.loaded.rows * width))
+    slices = [slice(first, first + at_once) for first in range(0, len(texts), at_once)]
+    return [(rows, _part(texts, rows, width)) for rows in slices]
+
+
+def _part(texts: ScoredBatch, rows: slice, length: int) -> ScoredBatch:
+    return ScoredBatch(*(array[rows, :length] for array in vars(texts).values()))
 
 
 def unembedding(module: PreTrainedModel) -> torch.Tensor:

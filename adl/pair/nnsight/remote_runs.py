@@ -16,7 +16,7 @@ import torch
 from transformers import LogitsProcessor
 
 from adl.errors import NotAvailable, not_finite
-from adl.pair.nnsight.ablation import whitening
+from adl.pair.nnsight.ablation import scored_parts, whitening
 from adl.pair.nnsight.loading import LoadedSide
 from adl.pair.nnsight.ndif import Service
 from adl.pair.nnsight.runs import SideRuns
@@ -264,12 +264,18 @@ class RemoteRuns(SideRuns):
     def next_log_probs(self, texts: ScoredBatch) -> Floats:
         """Return log p [texts, tokens] in nats of each scored token; 0 at other tokens."""
         found = np.zeros(texts.ids.shape, dtype=np.float32)
-        for rows, part in self._scored_parts(texts):
-            found[rows, 1:] = self._next_log_probs(part)
+        for rows, part in scored_parts(self, texts):
+            found[rows, 1 : part.ids.shape[1]] = self._next_log_probs(part)
         return np.where(texts.scored, found, np.float32(0))
 
     def components(self, texts: ScoredBatch, layer: int, units: Floats) -> Floats:
         """Return components [texts, tokens, m] of residuals along each of ``units`` [m, width]."""
+        found = np.zeros((*texts.ids.shape, len(units)), dtype=np.float32)
+        for rows, part in scored_parts(self, texts):
+            found[rows, : part.ids.shape[1]] = self._components(part, layer, units)
+        return found
+
+    def _components(self, texts: ScoredBatch, layer: int, units: Floats) -> Floats:
         stack, model = self.layers, self.loaded.model
         inputs, along = self._right_padded(texts), torch.as_tensor(units.T.copy())
         backend = self.loaded.backend()
@@ -285,8 +291,9 @@ class RemoteRuns(SideRuns):
         At changed tokens they become ``put`` [texts, tokens].
         """
         found = []
-        for rows, part in self._scored_parts(texts):
-            log_probs = self._changed_log_probs(part, layer, unit, put[rows])
+        for rows, part in scored_parts(self, texts):
+            there = put[rows, : part.ids.shape[1]]
+            log_probs = self._changed_log_probs(part, layer, unit, there)
             found.append(-np.where(part.scored[:, 1:], log_probs, 0).sum(axis=1))
         return np.concatenate(found).astype(np.float32)
 
@@ -454,14 +461,6 @@ class RemoteRuns(SideRuns):
             "use_cache": False,
         }
         return self.structure.taken(inputs)
-
-    def _scored_parts(self, texts: ScoredBatch) -> list[tuple[slice, ScoredBatch]]:
-        """Return the texts in parts whose logits fit the limit."""
-        at_once = max(1, LOGITS_AT_ONCE // (self.loaded.rows * texts.ids.shape[1]))
-        slices = [slice(first, first + at_once) for first in range(0, len(texts), at_once)]
-        return [
-            (rows, ScoredBatch(*(array[rows] for array in vars(texts).values()))) for rows in slices
-        ]
 
     def _next_log_probs(self, texts: ScoredBatch) -> Floats:
         model, inputs, ids = (
