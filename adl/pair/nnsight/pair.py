@@ -38,6 +38,7 @@ from adl.pair.nnsight.generation import end_token_ids, generate_texts
 from adl.pair.nnsight.load_errors import is_out_of_memory
 from adl.pair.nnsight.loading import LoadedPair, load_pair
 from adl.pair.nnsight.runs import SideRuns, chunks
+from adl.pair.nnsight.structure import learned_positions
 from adl.pair.nnsight.tokenizers import (
     TokenizerFacts,
     read_tokenizer,
@@ -94,6 +95,7 @@ class NnsightPair:
             )
             for side in SIDES
         }
+        self._positions = {side: learned_positions(loaded.side(side).module) for side in SIDES}
         self._whitening: dict[Side, tuple[torch.Tensor, torch.Tensor]] = {}
         with self._device_errors():
             self._runs, self._provenance = check(loaded, self._shared)
@@ -289,7 +291,11 @@ class NnsightPair:
         found = np.empty((len(endings), len(self._text[side].token_texts)), dtype=np.float32)
         lengths = np.array([len(ending) for ending in endings])
         with self._device_errors(), torch.no_grad():
-            runs = self._use(side, [*prefix, *(index for ending in endings for index in ending)])
+            runs = self._use(
+                side,
+                [*prefix, *(index for ending in endings for index in ending)],
+                len(prefix) + int(lengths.max()),
+            )
             # Endings of one length need no padding, which not every cache can take.
             for length in np.unique(lengths):
                 rows = np.flatnonzero(lengths == length).tolist()
@@ -356,14 +362,17 @@ class NnsightPair:
             require_one_vocabulary(self)
             other_side: Side = "base" if plan.side == "finetuned" else "finetuned"
             asked = [index for request in requests for index in request.contrast_ids]
-            other = self._use(other_side, asked)
+            other = self._use(
+                other_side, asked, written_length(plan, [each.contrast_ids for each in requests])
+            )
         prompts = [index for request in requests for index in request.prompt_ids]
-        runs = self._use(plan.side, prompts)
+        length = written_length(plan, [request.prompt_ids for request in requests])
+        runs = self._use(plan.side, prompts, length)
         with self._device_errors(), ExitStack() as stack:
             if plan.weights is not None:
                 if self._update.side != plan.side:
                     require_one_vocabulary(self)
-                    runs = self._use(self._update.side, prompts)
+                    runs = self._use(self._update.side, prompts, length)
                 stack.enter_context(self._update.applied(plan.weights))
             return generate_texts(
                 runs,
@@ -395,7 +404,8 @@ class NnsightPair:
                     positions=tuple(map(str, columns)),
                     columns=tuple(columns),
                 )
-                logits = self._column_logits(self._use(side, batch.ids), batch)
+                runs = self._use(side, batch.ids, len(ids) - 1)
+                logits = self._column_logits(runs, batch)
                 found[side] = self._shared_log_probs(side, logits)
             return np.concatenate(
                 [
@@ -410,12 +420,21 @@ class NnsightPair:
 
     # --- running ------------------------------------------------------------------------------
 
-    def _use(self, side: Side, ids: Any = ()) -> SideRuns:
+    def _use(self, side: Side, ids: Any = (), length: int | None = None) -> SideRuns:
         """Return the side's runs, with its adapter switched; ``ids`` will be run.
 
-        Raises ``PairError`` for an id without a row in the embeddings.
+        ``length`` is that of the longest text, by default of a row of ``ids``. Raises ``PairError`` for
+        an id without a row in the embeddings, and for more tokens than the model has positions.
         """
         runs = self._runs[side]
+        limit = self._positions[side]
+        length = np.shape(ids)[-1] if length is None else length
+        if limit is not None and length > limit:
+            raise PairError(
+                f"a text of {length:,} tokens is longer than the {limit:,} positions that the {side} "
+                "model learned",
+                "Use shorter texts, or write fewer tokens.",
+            )
         highest = int(np.max(ids, initial=0))
         if highest >= runs.loaded.rows:
             tokenizer = self._text[side].tokenizer
@@ -503,6 +522,11 @@ class NnsightPair:
                 "Use a smaller batch or fewer samples, or load with --dtype bfloat16, "
                 "--load-in-8bit or --device-map auto.",
             ) from exc
+
+
+def written_length(plan: GenerationPlan, prompts: Sequence[Sequence[int]]) -> int:
+    """Return the number of tokens that are run to write texts: all but the last one of the longest."""
+    return max(map(len, prompts), default=0) + plan.max_new_tokens - 1
 
 
 # --- sums over rows -------------------------------------------------------------------------------

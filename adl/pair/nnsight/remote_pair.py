@@ -35,7 +35,7 @@ from adl.pair.nnsight.loading import (
     text_facts,
 )
 from adl.pair.nnsight.ndif import Ndif, Service
-from adl.pair.nnsight.pair import NnsightPair
+from adl.pair.nnsight.pair import NnsightPair, written_length
 from adl.pair.nnsight.remote_runs import Generated, RemoteRuns, RemoteSide, remote_probe
 from adl.pair.nnsight.runs import SideRuns
 from adl.pair.nnsight.structure import Probe, refuse_by_config
@@ -184,7 +184,8 @@ class RemotePair(NnsightPair):
                 f"Use --carrier difference. {_HERE}",
             )
         prompts = [index for request in requests for index in request.prompt_ids]
-        runs = self._use(plan.side, prompts)
+        length = written_length(plan, [request.prompt_ids for request in requests])
+        runs = self._use(plan.side, prompts, length)
         width = max(each.loaded.rows for each in self._runs.values())
         ends, n_tokens = self._ends[plan.side], len(self._text[plan.side].token_texts)
         found: dict[int, GeneratedText] = {}
@@ -212,8 +213,8 @@ class RemotePair(NnsightPair):
             log_probs = generated.log_probs[row, : len(ids)].tolist()
         return GeneratedText(tuple(ids), self.decode(plan.side, ids), ended, tuple(log_probs))
 
-    def _use(self, side: Side, ids: Any = ()) -> RemoteRuns:
-        runs = super()._use(side, ids)
+    def _use(self, side: Side, ids: Any = (), length: int | None = None) -> RemoteRuns:
+        runs = super()._use(side, ids, length)
         assert isinstance(runs, RemoteRuns)
         return runs
 

@@ -25,6 +25,7 @@ from adl.pair.nnsight.offloading import running_device
 CHECK_TEXT = "The river was high in spring, and nobody crossed the old bridge before May."
 CHECK_TOKENS = 8
 _SUPPORTED = "docs/pairs.md lists the architectures that work; the table says why others do not."
+MOST_UNUSED_ROWS = 4
 NAMES_OF_THE_CACHE = ("cache", "past_key_values", "cache_params")
 
 
@@ -117,6 +118,24 @@ def accepted(module: PreTrainedModel) -> frozenset[str]:
         if decoder is not None and decoder is not module:
             names |= set(inspect.signature(decoder.forward).parameters)
     return frozenset(names)
+
+
+def learned_positions(module: PreTrainedModel) -> int | None:
+    """Return the number of tokens that a model has a learned position for; None where none is learned.
+
+    It is that of the config where an embedding, other than that of the tokens, has as many rows, or a
+    few more (OPT keeps two unused). Rotary and relative positions have no such table.
+    """
+    count = getattr(module.config.get_text_config(), "max_position_embeddings", None)
+    tokens = module.get_input_embeddings()
+    tables = (
+        part.num_embeddings
+        for part in module.modules()
+        if isinstance(part, torch.nn.Embedding) and part is not tokens
+    )
+    if not count or not any(count <= rows <= count + MOST_UNUSED_ROWS for rows in tables):
+        return None
+    return int(count)
 
 
 def refuse_by_config(module: PreTrainedModel) -> None:
