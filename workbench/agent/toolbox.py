@@ -256,7 +256,7 @@ class Toolbox:
         ]
         if not bodies:
             return f"0 texts: {evidence.NOT_COMPUTED}"
-        there = {
+        there: dict[str, Sequence[str]] = {
             "purpose": sorted({body.purpose for body in bodies}),
             "side": sorted({body.side for body in bodies}),
             "alpha": [f"{alpha:g}" for alpha in sorted({body.alpha for body in bodies})],
