@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from workbench.blinding.aliases import OPEN, Blinding, blinding_of
 from workbench.blinding.redact import StateRedactor
@@ -27,7 +28,7 @@ from workbench.store.search import SearchHit, found_in, searchable_text
 from workbench.store.state import SessionState, fold
 
 _SEALING = ("audit_sealed", "audit_unblinded")
-_NO_WORDS = dict.fromkeys(("error", "message", "way_out", "reason"), "")
+_NO_WORDS: dict[str, Any] = dict.fromkeys(("error", "message", "way_out", "reason"), "")
 _LEFT_OUT = "left out, since it rests on ground truth"
 
 
