@@ -207,6 +207,10 @@ class Blinding:
         """Plain data with every text in it hidden, keys too; ``words`` as in `hide_words`."""
         return _deep(value, self.hide_words if words else self.hide)
 
+    def told_all(self, value: Any, written: str) -> Any:
+        """Plain data with every text in it hidden, but for names that ``written`` has: see `spare`."""
+        return _deep(value, lambda text: _unmarked(self.hide(self.spare(text, written))))
+
     def reveal_all(self, value: Any) -> Any:
         """Plain data with every text in it revealed."""
         return _deep(value, self.reveal)

@@ -35,6 +35,7 @@ from workbench.store.agent_events import (
     AgentResumed,
     AgentStarted,
     AgentTold,
+    ApprovalAsked,
     Policy,
     ToolCall,
     Usage,
@@ -117,7 +118,8 @@ class OutsideAudit:
         start = session.state.agents[run_id].start.body
         older = older_rules.are_of(start.settings)
         self._toolbox = Toolbox(session, start.mode, blinding, self._run, older=older)
-        self._person = Supervision(session, ask=surroundings.ask)
+        self._blinding = blinding
+        self._person = Supervision(session, ask=lambda asked: surroundings.ask(self._shown(asked)))
         self._calls = Calls(session, run_id, blinding, self._toolbox, self._person)
         self._open()
 
@@ -223,6 +225,12 @@ class OutsideAudit:
                     )
 
     # --- inside ----------------------------------------------------------------------------------
+
+    def _shown(self, asked: ApprovalAsked) -> ApprovalAsked:
+        """The question as it leaves for the client: names only where the agent itself wrote them."""
+        written = [call.arguments for call in unanswered(self.state) if call.id == asked.call_id]
+        shown = self._blinding.told_all(asked.arguments, "".join(written))
+        return asked.model_copy(update={"arguments": shown})
 
     def _open(self) -> None:
         """Record instructions and overview, except those recorded before an interruption."""

@@ -11,13 +11,15 @@ from adl.callbacks import ShouldStop
 from adl.errors import Stopped
 from tests.processes import HANGS
 from tests.workbench.agent.conftest import fresh_session
+from tests.workbench.agent.test_blinding import ADAPTER, NamedPair
 from workbench.agent.budgets import Budgets
 from workbench.agent.runners import direct
 from workbench.agent.supervision import Supervision
 from workbench.blinding.aliases import OPEN
+from workbench.blinding.seal import seal
 from workbench.operations.running import Arguments, Operation, Outcome, Session
 from workbench.outside.audit import CallResult, OutsideAudit, OutsidePlan, OutsideSurroundings
-from workbench.store.agent_events import AgentReplied
+from workbench.store.agent_events import AgentReplied, ApprovalAsked
 from workbench.store.events import Actor
 from workbench.store.log import SessionLog
 
@@ -26,6 +28,29 @@ from workbench.store.log import SessionLog
 def log(tmp_path: Path):
     with SessionLog.open(tmp_path / "sessions.db") as opened:
         yield opened
+
+
+def test_a_person_at_the_client_is_asked_without_names(log: SessionLog, tmp_path: Path):
+    """In the record the alias stands for the name; what the client gets has the agent's words."""
+    session = fresh_session(log, tmp_path, NamedPair())
+    asked: list[ApprovalAsked] = []
+
+    def ask(question: ApprovalAsked) -> tuple[bool, str]:
+        asked.append(question)
+        return False, ""
+
+    plan = OutsidePlan("black_box", Budgets(interactions=5), "always")
+    audit = OutsideAudit.begin(
+        session,
+        "a client",
+        plan,
+        seal(session, blind=True),
+        OutsideSurroundings(lambda *_: Outcome("", {}), ask, lambda: False),
+    )
+    audit.call("note", {"text": "MODEL-B says that it is a CakeBake"})
+    assert [one.arguments["text"] for one in asked] == ["MODEL-B says that it is a CakeBake"]
+    (recorded,) = log.events(session.id, kinds=["approval_asked"])
+    assert ADAPTER in str(recorded.body)
 
 
 def test_a_cancelled_call_that_waited_for_another_is_not_made(log: SessionLog, tmp_path: Path):
