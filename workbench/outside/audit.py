@@ -205,10 +205,10 @@ class OutsideAudit:
             self._calls.do(
                 call, progress.asked_for_answer(self.state), self._should_stop, self._deadline
             )
-            result = self._result(call)
-            if self.state.is_over:
+            result, after = self._result(call), self.state
+            if after.is_over:
                 return result
-            n_told = len(self.state.messages)
+            n_told = len(after.messages)
             self._calls.deliver()
             self._watch_budget()
             more = [message.body.content for message in self.state.messages[n_told:]]
