@@ -53,7 +53,7 @@ def indexable(text: str) -> str:
 
 @dataclass(frozen=True)
 class Query:
-    """What is looked for: a query of FTS5, and words ``within`` a text, which it would not find.
+    """A query of FTS5, and the words ``within`` a text that it would not find.
 
     It takes a run of Chinese, Japanese or Thai for one word.
     """
