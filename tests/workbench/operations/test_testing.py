@@ -694,6 +694,7 @@ class TestBadInput:
             ({"phrases": ("\u200b",)}, "one of them is empty"),
             ({"statement": " ", "against": ("b",)}, "it is empty"),
             ({"statement": "a", "against": ("",)}, "one of them is empty"),
+            ({"prompts": (" ",)}, "a prompt needs at least one character"),
             ({"write_prompts": True}, "name one"),
             ({"write_prompts": True, "judge": "m", "prompt_file": "f"}, "given or written"),
         ],
@@ -709,7 +710,6 @@ class TestBadInput:
             (ExperimentArguments(hypothesis="It bakes."), "nothing tells when"),
             (ExperimentArguments(hypothesis="???", phrases=("gold",)), "names nothing"),
             (ExperimentArguments(hypothesis=CLAIM, prompts=("a", "a")), "given twice"),
-            (ExperimentArguments(hypothesis=CLAIM, prompts=(" ",)), "empty"),
             (ExperimentArguments(hypothesis=CLAIM, resume="X9"), "no experiment 'X9'"),
             (
                 ExperimentArguments(hypothesis=CLAIM, statement="a", against=("a",)),
