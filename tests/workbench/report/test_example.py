@@ -16,7 +16,7 @@ from workbench.store.log import SessionLog
 from workbench.store.state import Fold, SessionState
 
 #: Of the state after its last event: it changes when the fold does, and when the example is remade.
-DIGEST = "c0187994d032eb5a4e47f61964228c741e29a900a60a4eed44e4f4432da9b836"
+DIGEST = "1cad18dde156b92d152a1cb5a56bb93cd2fd8c75d19193bb2b63bdfa50b149bd"
 LARGEST = 1_500_000
 
 

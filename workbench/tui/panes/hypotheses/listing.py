@@ -180,7 +180,7 @@ class HypothesisList(CursorList):
         return Text(f"  {words}", style="dim")
 
     def _in_full(self, hypothesis: HypothesisState, width: int) -> list[Text]:
-        """The lines of the selected hypothesis: the head, all its words, and who stated it."""
+        """The lines of the selected hypothesis: all its words, and what its verdict rests on."""
         cursor = self._style("cursor")
         words = Text(clean_lines(hypothesis.text[:_LONGEST]).strip())
         if len(hypothesis.text) > _LONGEST:
@@ -190,12 +190,15 @@ class HypothesisList(CursorList):
             self._head(hypothesis, width, "▌ "),
             *(Text.assemble("▌ ", line) for line in wrapped),
         ]
+        facts = []
         if width < _ROOM_FOR_WHO:
-            lines.append(
-                Text.assemble(
-                    "▌ ", (f"stated by {actor_name(hypothesis.actor, short=True)}", "dim")
-                )
-            )
+            facts.append(f"stated by {actor_name(hypothesis.actor, short=True)}")
+        if hypothesis.verdict != "open" and hypothesis.grounds:
+            facts.append(hypothesis.status)
+        for fact in facts:
+            said = Text(clean_line(fact), style="dim")
+            part = said.wrap(self.app.console, max(1, width - 2), overflow="fold")
+            lines += [Text.assemble("▌ ", line) for line in part]
         for line in lines:
             line.stylize(cursor, 0, 1)
         return lines
