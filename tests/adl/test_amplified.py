@@ -109,11 +109,14 @@ def test_a_hybrid_cache_gives_the_formula_or_is_refused_by_name(kind, tmp_path):
         assert "not available" in refusal or "cannot be audited" in refusal
         return
     plain = {"base": PlainModel(base, ""), "finetuned": PlainModel(finetuned, "")}
+    n_tokens = len(pair.token_texts("finetuned"))
     for prompt, text in zip(prompts, texts, strict=True):
         assert len(text.token_ids) == GREEDY.max_new_tokens
         for count, token in enumerate(text.token_ids):
             ids = (*prompt, *text.token_ids[:count])
-            own, other = (plain[side].log_probs(ids)[-1] for side in ("finetuned", "base"))
+            own, other = (
+                plain[side].log_probs(ids)[-1, :n_tokens] for side in ("finetuned", "base")
+            )
             scores = own + 2.0 * (own - other)
             scores[own < own.max() + np.log(PLAUSIBLE) - 1e-3] = -np.inf
             # A tie within rounding may fall either way.

@@ -164,13 +164,13 @@ def judged(kind: str, model: PreTrainedModel) -> tuple[str, str]:
             GenerationRequest(tuple(rows[0]), 0, added=vector[0]),
         ]
         texts = pair.generate(GenerationPlan("finetuned", LAYER, 0.0, 3), requests)
-        deficits = [0.0]
+        deficits, n_tokens = [0.0], len(pair.token_texts("finetuned"))
         for request, text in zip(requests, texts, strict=True):
             ids = list(request.prompt_ids)
             for token in text.token_ids:
                 added = 0 * vector[0] if request.added is None else request.added
                 with plain.changing(LAYER, lambda residual, v=added: residual + torch.as_tensor(v)):
-                    row = torch.log_softmax(plain.logits(ids)[-1], -1)
+                    row = torch.log_softmax(plain.logits(ids)[-1], -1)[:n_tokens]
                 deficits.append(float(row.max() - row[token]))
                 ids.append(token)
         return max(deficits)
