@@ -412,7 +412,7 @@ def test_what_fails_is_told_without_tokens(monkeypatch: pytest.MonkeyPatch):
 
     token = "hf_AbCdEfGhIjKlMnOpQrStUvWxYz012345"
     monkeypatch.setenv("HF_TOKEN", token)
-    server = AuditServer(SimpleNamespace(mode="adl", hide=str))
+    server = AuditServer(SimpleNamespace(mode="adl", hide=str, is_older=False))
     assert server._told(PairError(f"the hub refuses {token}")) == "the hub refuses [key]"
 
 
