@@ -284,7 +284,8 @@ def test_an_agents_session_reproduces_its_report_exactly(log: SessionLog, read: 
     assert now.report.body.model_dump(exclude=exclude) == then.report.body.model_dump(
         exclude=exclude
     )
-    assert (now.replies, now.tokens, now.interactions) == (then.replies, then.tokens, 3)
+    # The call with a layer that there is not costs nothing.
+    assert (now.replies, now.tokens, now.interactions) == (then.replies, then.tokens, 2)
     assert now.start.body.endpoint == then.start.body.endpoint
     assert state.hypotheses["H1"].confidence == 0.9
     assert log.verify().ok
