@@ -157,7 +157,8 @@ def test_steered_texts_are_those_of_transformers(real_pair, plain, side):
     for request, text in zip(requests, found, strict=True):
         hook = plain.model.adding(14, vector) if request.added is not None else nullcontext()
         with hook:
-            expected = plain(side, "greedy", request.prompt_ids, 6, ends)
+            n_tokens = len(real_pair.token_texts(side))
+            expected = plain(side, "greedy", request.prompt_ids, 6, ends, n_tokens)
         assert list(text.token_ids) == expected
 
 
@@ -227,7 +228,8 @@ class TestStreaming:
         assert {text.ended for text in found} == {"end_of_text", "length"}
         ends = real_pair._ends["base"]
         for request, text in zip(self.requests(real_pair, "base"), found, strict=True):
-            expected = plain("base", "greedy", request.prompt_ids, 12, sorted(ends))
+            n_tokens = len(real_pair.token_texts("base"))
+            expected = plain("base", "greedy", request.prompt_ids, 12, sorted(ends), n_tokens)
             assert list(text.token_ids) == expected
             assert (text.ended == "length") == (len(expected) == 12)
             assert "<|im_end|>" not in text.text
