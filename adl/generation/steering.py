@@ -15,7 +15,15 @@ from dataclasses import dataclass
 
 from adl.errors import PromptError, SiteError
 from adl.pair.protocol import ModelPair, Thinking
-from adl.records import ActivationDifference, Floats, GenerationRequest, Side, Site, rescale
+from adl.records import (
+    LEAST_TEMPERATURE,
+    ActivationDifference,
+    Floats,
+    GenerationRequest,
+    Side,
+    Site,
+    rescale,
+)
 from adl.text.prompts import Prompt
 
 STEERING_TEMPERATURE = 1.1
@@ -88,18 +96,19 @@ def samples(n_prompts: int, alphas: Sequence[float], seeds: Sequence[int]) -> li
 def sample_seeds(first: int, n_samples: int, temperature: float) -> range:
     """Return the seeds of several samples of one prompt.
 
-    Raises ``PromptError`` for several at temperature 0, which are copies of one text.
+    Raises ``PromptError`` for several at temperature 0, or next to it: they are copies of one text.
     """
     require_draws(n_samples, temperature)
     return range(first, first + n_samples)
 
 
 def require_draws(n_samples: int, temperature: float) -> None:
-    """Raise ``PromptError`` for several samples of one prompt at temperature 0: all are one text."""
-    if n_samples > 1 and temperature == 0:
+    """Raise ``PromptError`` for several samples of a prompt at a temperature that counts as 0."""
+    if n_samples > 1 and temperature < LEAST_TEMPERATURE:
         raise PromptError(
-            f"at temperature 0 the {n_samples} samples of a prompt are {n_samples} times one text",
-            "Ask for one sample, or give a temperature above 0.",
+            f"at temperature {temperature:g} the {n_samples} samples of a prompt are {n_samples} "
+            "times one text",
+            f"Ask for one sample, or give a temperature of {LEAST_TEMPERATURE:g} or more.",
         )
 
 

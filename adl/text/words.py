@@ -25,8 +25,9 @@ def words_of(text: str) -> list[str]:
 
 
 def found_words(pattern: re.Pattern[str], text: str) -> list[str]:
-    """Return what ``pattern`` finds in a text whose marks count as letters, each character that has no
-    spaces around its words by itself.
+    """Return the words that ``pattern`` finds, marks counted as letters.
+
+    In a script without spaces each character is a word.
     """
     runs = found_runs(pattern, text)
     if text.isascii() or not any(map(has_no_spaces, text)):
@@ -40,7 +41,7 @@ def found_words(pattern: re.Pattern[str], text: str) -> list[str]:
 
 
 def found_runs(pattern: re.Pattern[str], text: str) -> list[str]:
-    """Return what ``pattern`` finds in a text whose marks count as letters, runs without spaces whole."""
+    """Return what ``pattern`` finds, marks counted as letters; text without spaces stays in one piece."""
     if text.isascii():
         plain = text
     else:
@@ -49,7 +50,7 @@ def found_runs(pattern: re.Pattern[str], text: str) -> list[str]:
 
 
 def joined(words: Sequence[str]) -> str:
-    """Return words as one text, with no space between characters that have none."""
+    """Join words by spaces, except between two characters of a script without spaces."""
     text = ""
     for before, word in zip(("", *words), words, strict=False):
         apart = before and not (has_no_spaces(before) and has_no_spaces(word))

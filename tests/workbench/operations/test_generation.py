@@ -357,6 +357,7 @@ def test_what_cannot_be_generated_is_named_with_the_way_out(
     ("operation", "arguments"),
     [
         (ASK, AskArguments(prompt="Hi", n_samples=16, temperature=0)),
+        (ASK, AskArguments(prompt="Hi", n_samples=2, temperature=1e-5)),
         (STEER, SteerArguments(n_prompts=2, n_samples=2, temperature=0)),
         (AMPLIFY, AmplifyArguments(n_samples=2, temperature=0)),
         (COHERENT_ALPHA, CoherentAlphaArguments(temperature=0)),
@@ -367,11 +368,11 @@ def test_what_cannot_be_generated_is_named_with_the_way_out(
     ids=lambda of: getattr(of, "name", ""),
 )
 def test_samples_that_are_one_text_are_refused(measured: Session, operation, arguments):
-    with pytest.raises(PromptError, match="at temperature 0 the .* times one text"):
+    with pytest.raises(PromptError, match="at temperature .* times one text"):
         do(measured, operation, arguments)
     assert not started(measured)
     if operation is not STEERED_SIMILARITY:  # its documents are looked for first
-        with pytest.raises(PromptError, match="at temperature 0"):
+        with pytest.raises(PromptError, match="at temperature"):
             check_inputs(arguments)  # before a model is loaded
 
 
