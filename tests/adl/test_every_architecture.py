@@ -22,6 +22,7 @@ from transformers import GenerationConfig, PreTrainedModel
 from adl.errors import NotAvailable, PairError
 from adl.pair.nnsight.loading import LoadedPair, LoadedSide, package_versions, wrap
 from adl.pair.nnsight.pair import NnsightPair
+from adl.pair.nnsight.structure import most_positions
 from adl.records import GenerationPlan, GenerationRequest, PairProvenance, SideProvenance
 from adl.text.token_batches import TokenBatch
 from tests.tiny_causal import KINDS, made
@@ -34,6 +35,8 @@ HEADING = "## Architectures\n"
 NOT_TRIED = "not tried: it cannot be made tiny by rules"
 READINGS = ("residuals", "logit lens", "patchscope", "steering", "generation")
 LAYER = 1
+# The tiny configs are made for 256 tokens, where they say so.
+MORE_THAN_CONFIGS_HAVE = 300
 
 
 def pair_of(model: PreTrainedModel, tuned: PreTrainedModel | None = None) -> NnsightPair:
@@ -202,7 +205,22 @@ def verdict_of(kind: str) -> str:
     if verdict == "refused":
         # Without the name of the class and the figure, which each has its own of.
         return f"refused: it {re.sub(r' [(].*[)]$', '', why.partition(': it ')[2])}"
+    check_longest_text(model)
     return f"exact, but there is no {why}" if verdict == "partly" else "exact"
+
+
+def check_longest_text(model: PreTrainedModel) -> None:
+    """Check that the model reads as many tokens as it is said to, and no more."""
+
+    def read(n_tokens: int) -> None:
+        with torch.no_grad():
+            model(input_ids=torch.full((1, n_tokens), 5), use_cache=False)
+
+    limit = most_positions(model)
+    read(limit or MORE_THAN_CONFIGS_HAVE)
+    if limit is not None:
+        with pytest.raises((IndexError, RuntimeError)):
+            read(limit + 1)
 
 
 def table() -> dict[str, str]:

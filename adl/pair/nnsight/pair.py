@@ -38,7 +38,7 @@ from adl.pair.nnsight.generation import end_token_ids, generate_texts
 from adl.pair.nnsight.load_errors import is_out_of_memory
 from adl.pair.nnsight.loading import LoadedPair, load_pair
 from adl.pair.nnsight.runs import SideRuns, chunks
-from adl.pair.nnsight.structure import learned_positions
+from adl.pair.nnsight.structure import most_positions
 from adl.pair.nnsight.tokenizers import (
     TokenizerFacts,
     read_tokenizer,
@@ -95,7 +95,7 @@ class NnsightPair:
             )
             for side in SIDES
         }
-        self._positions = {side: learned_positions(loaded.side(side).module) for side in SIDES}
+        self._positions = {side: most_positions(loaded.side(side).module) for side in SIDES}
         self._whitening: dict[Side, tuple[torch.Tensor, torch.Tensor]] = {}
         with self._device_errors():
             self._runs, self._provenance = check(loaded, self._shared)
@@ -432,7 +432,7 @@ class NnsightPair:
         if limit is not None and length > limit:
             raise PairError(
                 f"a text of {length:,} tokens is longer than the {limit:,} positions that the {side} "
-                "model learned",
+                "model has",
                 "Use shorter texts, or write fewer tokens.",
             )
         highest = int(np.max(ids, initial=0))

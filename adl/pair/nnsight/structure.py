@@ -26,6 +26,9 @@ CHECK_TEXT = "The river was high in spring, and nobody crossed the old bridge be
 CHECK_TOKENS = 8
 _SUPPORTED = "docs/pairs.md lists the architectures that work; the table says why others do not."
 MOST_UNUSED_ROWS = 4
+NAMES_OF_THE_LIMIT = ("max_position_embeddings", "max_target_positions")
+# Methods of a module that makes its table anew when a text is longer: XGLM's, and rotary tables.
+TABLE_GROWS = ("make_weights", "_set_cos_sin_cache")
 NAMES_OF_THE_CACHE = ("cache", "past_key_values", "cache_params")
 
 
@@ -120,22 +123,36 @@ def accepted(module: PreTrainedModel) -> frozenset[str]:
     return frozenset(names)
 
 
-def learned_positions(module: PreTrainedModel) -> int | None:
-    """Return the number of tokens that a model has a learned position for; None where none is learned.
+def most_positions(module: PreTrainedModel) -> int | None:
+    """Return the number of tokens beyond which a model fails; None for a model without such a limit.
 
-    It is that of the config where an embedding, other than that of the tokens, has as many rows, or a
-    few more (OPT keeps two unused). Rotary and relative positions have no such table.
+    It is that of the config where a table, other than the embedding of the tokens, has a row for each
+    position, or a few more (OPT keeps two unused): learned, or computed when the model is made.
+    Rotary and relative positions are mostly computed for as many tokens as there are.
     """
-    count = getattr(module.config.get_text_config(), "max_position_embeddings", None)
+    config = module.config.get_text_config()
+    if config.model_type == "mpt":  # its attention biases, kept nowhere, are computed for so many
+        return int(config.max_seq_len)
+    counts = (getattr(config, name, None) for name in NAMES_OF_THE_LIMIT)
+    count = next((count for count in counts if count), 0)
+    for rows, before in _tables(module):
+        if count and count <= rows <= count + MOST_UNUSED_ROWS:
+            return int(count) - before
+    return None
+
+
+def _tables(module: PreTrainedModel) -> Iterator[tuple[int, int]]:
+    """Yield rows, and rows before the first position, of tables that may be of positions.
+
+    Tables that grow when needed are left out.
+    """
     tokens = module.get_input_embeddings()
-    tables = (
-        part.num_embeddings
-        for part in module.modules()
-        if isinstance(part, torch.nn.Embedding) and part is not tokens
-    )
-    if not count or not any(count <= rows <= count + MOST_UNUSED_ROWS for rows in tables):
-        return None
-    return int(count)
+    for part in module.modules():
+        if isinstance(part, torch.nn.Embedding) and part is not tokens:
+            # As RoBERTa's: positions begin after the one that stands for padding.
+            yield part.num_embeddings, 0 if part.padding_idx is None else part.padding_idx + 1
+        if not any(hasattr(part, name) for name in TABLE_GROWS):
+            yield from ((len(held), 0) for held in part.buffers(recurse=False) if held.dim() == 2)
 
 
 def refuse_by_config(module: PreTrainedModel) -> None:
