@@ -322,9 +322,8 @@ def texts(state: SessionState, text_ids: Sequence[str]) -> None:
             last = prompt
         body = text.start.body
         strength = f" alpha {body.alpha:g}" if body.alpha else ""
-        thinking = f" thinking {body.thinking}" if body.thinking != "auto" else ""
-        notes = "".join(f"; {note}" for note in body.prompt_notes)
-        heading(f"  [{body.side}{strength}{thinking}{notes}]")
+        prompting = "".join(f"; {each}" for each in body.prompting)
+        heading(f"  [{body.side}{strength}{prompting}]")
         paragraph(text.text)
 
 

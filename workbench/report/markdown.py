@@ -404,7 +404,8 @@ def _groups(groups: Sequence[SampleGroup], total: int, what: str, none: str) -> 
         for sample in group.samples:
             marks = "".join(f", evidence {inline(mark)}" for mark in sample.marks)
             made = f"seed {sample.seed}, event {sample.seq}, ended: {inline(sample.ended)}{marks}"
-            yield f"{inline(sample.label)}, {made}"
+            prompting = "".join(f", {inline(each)}" for each in sample.prompting)
+            yield f"{inline(sample.label)}{prompting}, {made}"
             yield ""
             yield from fenced(sample.text)
         if group.note:

@@ -104,9 +104,13 @@ class Sweep:
 
 @dataclass(frozen=True)
 class Sample:
-    """One generated text; ``marks`` are the ids of evidence in it."""
+    """One generated text; ``marks`` are the ids of evidence in it.
+
+    ``prompting`` is what its prompt alone does not tell (`TextStarted.prompting`).
+    """
 
     label: str
+    prompting: tuple[str, ...]
     text: str
     ended: str
     seed: int

@@ -49,6 +49,7 @@ def _sample(text: TextState, marks: Sequence[str]) -> Sample:
     ended = text.ended or text.status.replace("_", " ")
     return Sample(
         label=f"{start.side}, {steered}",
+        prompting=start.prompting,
         text=start.prefill + text.text,
         ended=ended.replace("_", " "),
         seed=start.seed,

@@ -340,6 +340,12 @@ class TextStarted(EventBody, group="texts", pointers={"text_id": True, "experime
         return self.shuffled or self.source in NULLS
 
     @property
+    def prompting(self) -> tuple[str, ...]:
+        """What the prompt alone does not tell: thoughts that were asked for or not, and its notes."""
+        thinking = () if self.thinking == "auto" else (f"thinking {self.thinking}",)
+        return (*thinking, *self.prompt_notes)
+
+    @property
     def prompt(self) -> str:
         """The raw prompt, or the last turn of the chat."""
         if self.raw_prompt is not None:

@@ -74,7 +74,11 @@ def _turn(turn: Turn, reference: float | None) -> list[str]:
     for side in turn.sides:
         for sample, text in enumerate(turn.answers.get(side, ())):
             of = f", sample {sample + 1}" if turn.n_samples > 1 else ""
-            parts += [f"### {side}{of} ({_ending(text)})", "", _quoted(text.text), ""]
+            parts += [f"### {side}{of} ({_ending(text)})", ""]
+            prompting = [f"- {clean_line(each)}" for each in text.start.body.prompting]
+            parts += (
+                [*prompting, "", _quoted(text.text), ""] if prompting else [_quoted(text.text), ""]
+            )
     for comparison in turn.comparisons:
         body = comparison.body
         where = "the same" if body.first_divergence is None else body.first_divergence

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil
 
@@ -184,7 +184,20 @@ def _context(turn: Turn, look: Look) -> list[Block]:
         line("prefill", turn.prefill)
     if turn.arguments.get("alpha"):
         line("steered", _steered(turn))
+    for name, words in _prompting(turn):
+        line(name, words)
     return lines
+
+
+def _prompting(turn: Turn) -> Iterator[tuple[str, str]]:
+    """Yield what the prompts alone do not tell, with the sides it is of."""
+    sides: dict[str, dict[Side, None]] = {}
+    for side in turn.sides:
+        for answer in turn.answers.get(side, ()):
+            for words in answer.start.body.prompting:
+                sides.setdefault(words, {})[side] = None
+    for words, of in sides.items():
+        yield ("prompt" if [*of] == [*turn.sides] else f"prompt of {', '.join(of)}"), words
 
 
 def _steered(turn: Turn) -> str:

@@ -446,6 +446,7 @@ class SteeringResults(Vertical):
         if found is None:
             return Column(head, missing, None)
         kept = self._kept.get(found.start.body.text_id, "")
+        notes = (*notes, *found.start.body.prompting)
         return Column(head, how_it_ended(found), found.text, kept, found.status == "growing", notes)
 
     def _nothing(self) -> str:

@@ -165,6 +165,7 @@ def as_text(texts: Sequence[TextState]) -> str:
             f"{made_with(text)}, temperature {body.temperature:g},"
             f" at most {body.max_new_tokens} tokens, {how_it_ended(text)}"
         )
-        prompt = clean_lines(prompt_of(text))
-        blocks.append(f"# {head}\nprompt: {prompt}\n\n{clean_lines(text.text)}\n")
+        prompt = "".join(f"{clean_line(each)}\n" for each in body.prompting)
+        prompt += f"prompt: {clean_lines(prompt_of(text))}"
+        blocks.append(f"# {head}\n{prompt}\n\n{clean_lines(text.text)}\n")
     return "\n".join(blocks)
