@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Annotated, Any
 
@@ -39,6 +39,7 @@ from workbench.operations.pair import LOAD, PairArguments
 from workbench.operations.readings import READ, ReadArguments
 from workbench.operations.running import Arguments, Operation, Summary
 from workbench.store.against_nulls import leading_layer
+from workbench.store.events import texts_left_out
 from workbench.store.kl_reference import kl_reference
 
 _AUDIT_FIELDS = ("n_prompts", "prompt_file", "max_new_tokens", "thinking")
@@ -151,7 +152,8 @@ def diff(
                 )
                 for site in data["sites"]
             ],
-            title=f"difference over {data['n_texts']} texts ({_left_out(data)})",
+            title=f"difference over {data['n_texts']} texts"
+            f" ({texts_left_out(data['n_skipped'], data.get('n_unaligned', 0))})",
         )
         _say_where(work)
 
@@ -319,12 +321,6 @@ def _difference_data(work: Work, summary: Summary) -> dict[str, Any]:
         for column, position in enumerate(difference.positions)
     ]
     return {**summary, "sites": sites}
-
-
-def _left_out(data: Mapping[str, Any]) -> str:
-    unaligned = data.get("n_unaligned", 0)
-    short = f"{data['n_skipped'] - unaligned} too short"
-    return f"{short}, {unaligned} tokenised differently by the two sides" if unaligned else short
 
 
 def _show_texts(work: Work, text_ids: list[str], json: bool) -> None:

@@ -251,13 +251,6 @@ def _bodies(state: SessionState) -> Iterator[DifferenceMeasured]:
     return (measured.body for measured in state.differences.values())
 
 
-def left_out(body: DifferenceMeasured) -> str:
-    """Return the numbers of texts that were left out, with the reasons."""
-    unaligned = int(body.corpus.get("unaligned", 0))
-    said = f"{body.n_skipped - unaligned} too short"
-    return f"{said}, {unaligned} cut into other tokens by either side" if unaligned else said
-
-
 def _measurement(log: SessionLog, measured: Recorded[DifferenceMeasured]) -> Measurement:
     body = measured.body
     arrays = {name: log.array(ref) for name, ref in body.arrays.items()}
@@ -277,7 +270,7 @@ def _measurement(log: SessionLog, measured: Recorded[DifferenceMeasured]) -> Mea
     )
     facts = (
         ("key", body.key),
-        ("texts", f"{body.n_texts} used, {left_out(body)}"),
+        ("texts", ", ".join(filter(None, (f"{body.n_texts} used", body.left_out)))),
         ("from cache", "yes" if body.from_cache else "no"),
         *((("doubt", body.doubt),) if body.doubt else ()),
         *((f"corpus, {name}", _plain(value)) for name, value in body.corpus.items()),

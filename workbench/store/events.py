@@ -190,6 +190,13 @@ class DifferenceMeasured(
     content_hashed: Annotated[bool, LATER] = False
 
     @property
+    def left_out(self) -> str:
+        """The texts that were left out, by reason; empty where none was."""
+        if not self.n_skipped:
+            return ""
+        return texts_left_out(self.n_skipped, int(self.corpus.get("unaligned", 0)))
+
+    @property
     def doubt(self) -> str:
         """A warning if these may be the numbers of another checkpoint, else empty."""
         if self.content_hashed or not self.from_cache:
@@ -207,6 +214,12 @@ class DifferenceMeasured(
             f"{number_of(len(self.layers), 'layer')} and "
             f"{number_of(len(self.positions), 'position')}{cached}"
         )
+
+
+def texts_left_out(n_skipped: int, n_unaligned: int) -> str:
+    """Return the numbers of texts that no difference was measured on, by reason."""
+    short = f"{n_skipped - n_unaligned} too short"
+    return f"{short}, {n_unaligned} cut into other tokens by either side" if n_unaligned else short
 
 
 class StruckRead(ReadToken):

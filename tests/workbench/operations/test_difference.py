@@ -17,7 +17,11 @@ from tests.tiny_models import tiny_model, write_model
 from tests.workbench.operations.conftest import Stop, assert_as_recorded, committed, do, kinds
 from workbench.operations.difference import MEASURE, MeasureArguments
 from workbench.operations.running import Session
+from workbench.report.content import build_report
+from workbench.report.markdown import report_markdown
 from workbench.store.log import SessionLog
+from workbench.tui.panes.readings.index import Index
+from workbench.tui.panes.readings.norms import norms_over
 
 
 def measured_runs(pair: PlantedPair) -> int:
@@ -40,6 +44,24 @@ def test_the_planted_direction_is_measured_and_recorded(session: Session, plante
     assert body.n_texts + body.n_skipped == body.corpus["chosen"] == 40
     assert body.residual_norm["5"] == pytest.approx(difference.residual_norm(5))
     assert_as_recorded(session)
+
+
+def test_texts_that_are_left_out_are_told_wherever_the_difference_is(
+    session: Session, tmp_path: Path
+):
+    texts = tmp_path / "texts.txt"
+    texts.write_text(
+        "\n".join([*(f"the old river ran past village {n}" for n in range(8)), *"abc"])
+    )
+    do(session, MEASURE, MeasureArguments(layers=("3",), corpus=str(texts), n_texts=11))
+    (measured,) = session.state.differences.values()
+    assert (measured.body.n_texts, measured.body.left_out) == (8, "3 too short")
+    drawn = norms_over(
+        Index(differences=session.state.differences), 3, "positions", session.log.array
+    )
+    assert drawn is not None
+    assert "halves of the 8 texts (3 too short)" in drawn.sentence()
+    assert "8 used, 3 too short" in report_markdown(build_report(session.log, session.id))
 
 
 def test_the_second_time_comes_from_the_cache_without_the_models(

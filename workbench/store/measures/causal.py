@@ -66,7 +66,11 @@ class CausalEffectMeasured(Measure, label="causal effect", searched=(), of_truth
 
     def figures(self, others: Sequence[EventBody] = ()) -> Sequence[Figure]:
         """Each change's effect among those of random directions."""
-        read = ", ".join(f"{count} {corpus}" for corpus, count in self.n_texts.items())
+        read = ", ".join(
+            f"{count} {corpus}"
+            + (f" ({left} left out)" if (left := self.n_skipped.get(corpus)) else "")
+            for corpus, count in self.n_texts.items()
+        )
         return [
             Line(
                 f"Layer {self.layer}, position {self.position}, against {self.against}; "

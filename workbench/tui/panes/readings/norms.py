@@ -29,6 +29,7 @@ class Norms:
     null: tuple[float, ...]
     error: tuple[float, ...]
     n_texts: int
+    left_out: str
     size: float
     nulls: float
     errors: float
@@ -42,10 +43,11 @@ class Norms:
             verdict = "well measured, yet smaller than what the choice of texts does"
         else:
             verdict = "well measured"
+        left_out = self.left_out and f" ({self.left_out})"
         return (
             f"Layer {self.layer}: the difference is {plain_number(self.size, 2)} % of the residual norm, "
             f"{self.nulls:.1f} x its null, {self.errors:.1f} x its standard error; cosine between "
-            f"halves of the {number_of(self.n_texts, 'text')} {self.half_cosine:.2f}: {verdict}."
+            f"halves of the {number_of(self.n_texts, 'text')}{left_out} {self.half_cosine:.2f}: {verdict}."
         )
 
 
@@ -80,6 +82,7 @@ def norms_over(index: Index, layer: int, over: Over, read_array: ReadArray) -> N
         null=tuple(map(float, drawn[1])),
         error=tuple(map(float, drawn[2])),
         n_texts=measured.body.n_texts,
+        left_out=measured.body.left_out,
         size=size,
         nulls=size / null if null > 0 else float("inf"),
         errors=size / error if error > 0 else float("inf"),
