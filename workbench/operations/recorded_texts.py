@@ -180,15 +180,16 @@ def generate_texts(
     notes = [request.notes for request in requests]
     recorder = _Recorder(context, purpose, plan, vector, announced, notes, thinking)
     stage = "steer" if purpose == "steer" else f"{purpose} {plan.side}"
+    n_all = n_before + len(requests) + n_after
+    # The first batch takes a while, in which the stage before it, with all of its texts, is over.
+    context.progress(stage, n_before, n_all)
     texts = sample(
         context.pair,
         plan,
         requests,
         batch_size=batch_size,
         listener=recorder.listener(),
-        progress=lambda done, total: context.progress(
-            stage, n_before + done, n_before + total + n_after
-        ),
+        progress=lambda done, _: context.progress(stage, n_before + done, n_all),
         should_stop=context.should_stop,
     )
     if context.should_stop():

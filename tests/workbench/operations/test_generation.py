@@ -252,7 +252,7 @@ def test_a_stop_between_batches_begins_no_other(measured: Session):
     [("ask base", {"base"}), ("ask finetuned", {"base", "finetuned"}), ("compare", None)],
 )
 def test_a_stop_while_asking_keeps_what_was_answered(session: Session, stage, sides):
-    stop = Stop(lambda name, _done, _total: name == stage)
+    stop = Stop(lambda name, done, _total: name == stage and done > 0)
     with pytest.raises(Stopped):
         do(session, ASK, AskArguments(prompt="Hi", n_samples=3, max_new_tokens=4), stop)
     if sides is None:
@@ -434,6 +434,14 @@ def test_thinking_is_put_to_the_template_and_recorded_with_what_was_done(
         assert text.thinking == thinking
         assert text.prompt_notes == (f"{text.side} thinks {thinking}",)
     assert_as_recorded(measured)
+
+
+def test_a_stage_begins_with_none_of_its_texts(session: Session):
+    watch = Stop(lambda *_: False)
+    do(session, ASK, AskArguments(prompt="Hi", max_new_tokens=2), watch)
+    assert watch.seen[:4] == [
+        (f"ask {side}", done, 1) for side in ("base", "finetuned") for done in (0, 1)
+    ]
 
 
 def test_raw_text_has_no_template_to_think_by():

@@ -312,7 +312,7 @@ class TestAnswers:
 
         answering.answer_judge = judge
         judged = GIVEN.model_copy(update={"hypothesis": "Claim", "judge": "a judge"})
-        generating = Stop(lambda stage, done, total: stage == "test finetuned")
+        generating = Stop(lambda stage, done, total: stage == "test finetuned" and done > 0)
         with pytest.raises(Stopped):
             do(answering, TEST, judged.model_copy(update={"batch_size": 10}), generating)
         whole = len([text for text in answering.state.texts.values() if text.status == "finished"])
