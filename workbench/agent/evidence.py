@@ -84,7 +84,7 @@ def text_data(
         "purpose": body.purpose,
         "side": body.side,
         "alpha": body.alpha,
-        "prompt": prompt_of(text),
+        "prompt": body.prompt,
         "text": excerpt,
         "tokens": len(text.token_ids),
         "ended": ended(text),
@@ -136,14 +136,6 @@ def finding_data(found: Finding, state: SessionState, longest: int) -> list[Any]
                 )
                 data.append(named | entry)
     return data
-
-
-def prompt_of(text: TextState) -> str:
-    """The prompt of a text: the last turn, or the raw text that it continues."""
-    body = text.start.body
-    if body.raw_prompt is not None:
-        return body.raw_prompt
-    return body.messages[-1].get("content", "") if body.messages else ""
 
 
 def find_texts(

@@ -11,7 +11,7 @@ from adl.callbacks import ShouldStop, never_stop
 from adl.readings.registry import ReadingName
 from adl.records import POOLED
 from workbench.agent.endpoint import Endpoint
-from workbench.agent.evidence import measured_layers, prompt_of, reading_lists
+from workbench.agent.evidence import measured_layers, reading_lists
 from workbench.agent.grading import known_grade, new_question, record_grade, truth_mark
 from workbench.agent.judging import Question, ask_judge
 from workbench.agent.tools import Tool
@@ -184,7 +184,7 @@ def _grade_texts(
         question = Question(
             about=f"text {text_id} {VERSION}",
             instructions=COHERENCE_TOLD,
-            material=[{"prompt": prompt_of(text), "text": text.text}],
+            material=[{"prompt": text.start.body.prompt, "text": text.text}],
             verdict=COHERENCE_TOOL,
             seed=0,
         )

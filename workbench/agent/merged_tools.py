@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 
 from workbench.agent import short_ids
 from workbench.agent.errors import ToolError
-from workbench.agent.evidence import finding_data, prompt_of
+from workbench.agent.evidence import finding_data
 from workbench.blinding.aliases import Blinding
 from workbench.fields import FieldsConflict
 from workbench.operations.generation import ASK, AskArguments
@@ -219,7 +219,7 @@ def _found(state: SessionState, wanted: EvidenceArguments, sight: Sight) -> dict
                 "seq": text.start.seq,
                 "text_id": start.text_id,
                 "excerpt": short_ids.passage(text.text, wanted.excerpt, wanted.of, sight.blinding),
-                "label": f"{start.side}{steered}: {' '.join(prompt_of(text).split())[:80]}",
+                "label": f"{start.side}{steered}: {' '.join(start.prompt.split())[:80]}",
             }
 
 

@@ -19,7 +19,7 @@ from typing import Any
 from adl.readings.registry import READINGS
 from adl.records import POOLED, SIDES
 from workbench.agent import short_ids
-from workbench.agent.evidence import READ, measured_layers, prompt_of, reading_lists
+from workbench.agent.evidence import READ, measured_layers, reading_lists
 from workbench.agent.quoting import cut, json_line, quoted
 from workbench.display import shorten
 from workbench.store.against_nulls import (
@@ -358,7 +358,7 @@ def _side_by_side(state: SessionState, spare: Callable[[str], str]) -> Iterator[
         body = text.start.body
         if body.purpose not in {"steer", "ask"} or body.prefill:
             continue
-        prompt = prompt_of(text)
+        prompt = text.start.body.prompt
         if not body.alpha:
             plain.setdefault((prompt, body.side), text)
         elif body.purpose == "steer" and body.source == "difference" and body.alpha > 0:

@@ -32,7 +32,7 @@ from workbench.store.events import AnswersCompared, ReadingTaken
 from workbench.store.findings import NO_TOKEN, Curve, Finding, Heading, Line, Rows, Sample, title_of
 from workbench.store.kl_reference import MEASURED_BY, beside_reference
 from workbench.store.state import NOT_COMPUTED as NOT_COMPUTED
-from workbench.store.state import SessionState, TextState, chosen_lists
+from workbench.store.state import SessionState, chosen_lists
 
 #: A cell that is a number, perhaps with a sign or a unit of per cent, a time, or empty.
 _NUMBER_OR_TIME = re.compile(r"[-+\u2212\u00b1]?\d[\d.,:e%+\u2212\u00b1 -]*|")
@@ -315,7 +315,7 @@ def texts(state: SessionState, text_ids: Sequence[str]) -> None:
     last = None
     for text_id in text_ids:
         text = state.texts[text_id]
-        prompt = text.start.body.raw_prompt or _last_turn(text)
+        prompt = text.start.body.prompt
         if prompt != last:
             gap()
             heading(prompt)
@@ -332,7 +332,7 @@ def text_data(state: SessionState, text_ids: Sequence[str]) -> list[dict[str, An
     return [
         {
             "text_id": text_id,
-            "prompt": text.start.body.raw_prompt or _last_turn(text),
+            "prompt": text.start.body.prompt,
             "side": text.start.body.side,
             "alpha": text.start.body.alpha,
             "seed": text.start.body.seed,
@@ -383,7 +383,3 @@ def pairs(title: str, facts: Mapping[str, Any]) -> None:
         several = value if isinstance(value, list) else [value]
         rows += [(name if index == 0 else "", item) for index, item in enumerate(several)]
     table((title, ""), rows)
-
-
-def _last_turn(text: TextState) -> str:
-    return text.start.body.messages[-1]["content"] if text.start.body.messages else ""

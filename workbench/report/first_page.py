@@ -12,7 +12,7 @@ from workbench.display import shorten
 from workbench.replay.compare import SessionSummary, summarise
 from workbench.report.judgements import grades, tested
 from workbench.report.records import Conclusion, FirstPage, Measurement, ReadingSection
-from workbench.report.samples import prompt_of
+from workbench.report.samples import whole_prompt
 from workbench.store.events import EvidenceMarked, HypothesisJudged
 from workbench.store.state import HypothesisState, SessionState
 
@@ -108,9 +108,9 @@ def _questions(state: SessionState) -> Iterator[str]:
     answered: dict[str, set[str]] = {}
     for text in state.texts.values():
         if text.start.body.purpose == "ask":
-            asked.setdefault(prompt_of(text), set()).add(text.start.body.side)
+            asked.setdefault(whole_prompt(text), set()).add(text.start.body.side)
             if text.status == "finished":
-                answered.setdefault(prompt_of(text), set()).add(text.start.body.side)
+                answered.setdefault(whole_prompt(text), set()).add(text.start.body.side)
     both = [prompt for prompt, sides in answered.items() if sides == {*SIDES}]
     yield f"{number_or_no(len(both), 'question')} put to both models"
     for side in SIDES:

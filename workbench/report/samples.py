@@ -19,7 +19,7 @@ def sample_groups(state: SessionState, purpose: str) -> list[SampleGroup]:
     grouped: dict[tuple[str, str], list[TextState]] = {}
     for text in state.texts.values():
         if text.start.body.purpose == purpose:
-            place = (text.start.operation_id or "", prompt_of(text))
+            place = (text.start.operation_id or "", whole_prompt(text))
             grouped.setdefault(place, []).append(text)
     return [
         SampleGroup(
@@ -58,7 +58,7 @@ def _sample(text: TextState, marks: Sequence[str]) -> Sample:
     )
 
 
-def prompt_of(text: TextState) -> str:
+def whole_prompt(text: TextState) -> str:
     """The prompt of a text: raw, or every turn after its role."""
     start = text.start.body
     if start.raw_prompt is not None:

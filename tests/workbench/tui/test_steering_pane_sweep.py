@@ -8,7 +8,7 @@ from tests.workbench.tui.sample import sample_state
 from tests.workbench.tui.test_revealed_texts import recorded
 from workbench.store.state import fold
 from workbench.tui.panes.steering.sweep import mean_repetition, repetition, sweep_lines
-from workbench.tui.panes.steering.texts import made_with, pairs, prompt_of, strength
+from workbench.tui.panes.steering.texts import made_with, pairs, strength
 
 
 def steered_texts():
@@ -52,7 +52,10 @@ def test_a_sweep_has_a_line_per_alpha_the_unsteered_first():
 
 def test_a_steered_text_stands_beside_the_unsteered_one_of_its_prompt():
     found = pairs(steered_texts(), 0.4)
-    assert [prompt_of(pair.any) for pair in found] == ["How was your day?", "Tell me a story."]
+    assert [pair.any.start.body.prompt for pair in found] == [
+        "How was your day?",
+        "Tell me a story.",
+    ]
     for pair in found:
         assert pair.steered.start.body.alpha == 0.4
         assert pair.unsteered.start.body.alpha == 0

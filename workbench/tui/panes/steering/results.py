@@ -30,7 +30,6 @@ from workbench.tui.panes.steering.texts import (
     how_it_ended,
     made_with,
     pairs,
-    prompt_of,
     strength,
 )
 from workbench.tui.widgets.bars import bar
@@ -405,7 +404,9 @@ class SteeringResults(Vertical):
         if self._comparing:
             columns = tuple(
                 self._column(
-                    text, head=strength(text), notes=(made_with(text), f"on: {prompt_of(text)}")
+                    text,
+                    head=strength(text),
+                    notes=(made_with(text), f"on: {text.start.body.prompt}"),
                 )
                 for text in (self._state.texts[text_id] for text_id in self._comparing)
             )
@@ -433,7 +434,7 @@ class SteeringResults(Vertical):
             if pair.null is not None:
                 columns.append(self._column(pair.null, head=f"null of {alpha:.4g}"))
         seed = f"seed {pair.any.start.body.seed}  " if several_seeds else ""
-        return Sample(f"{number}  {seed}{prompt_of(pair.any)}", tuple(columns))
+        return Sample(f"{number}  {seed}{pair.any.start.body.prompt}", tuple(columns))
 
     def _column(
         self,

@@ -101,12 +101,6 @@ def pairs(texts: Sequence[TextState], alpha: float) -> list[Pair]:
     return [Pair(steered.get(place), unsteered.get(place), nulls.get(place)) for place in places]
 
 
-def prompt_of(text: TextState) -> str:
-    """Return the prompt: the user's last turn, raw."""
-    raw = text.start.body.raw_prompt
-    return text.question if raw is None else raw
-
-
 def how_it_ended(text: TextState) -> str:
     """Return why the text ended, or that it is still being written."""
     if text.status == "growing":
@@ -140,7 +134,7 @@ def made_with(text: TextState) -> str:
 
 def evidence_label(text: TextState) -> str:
     """Return the label of a marked text: its settings and its prompt, raw."""
-    return f"{made_with(text)}, on: {shorten(prompt_of(text), 200)}"
+    return f"{made_with(text)}, on: {shorten(text.start.body.prompt, 200)}"
 
 
 def of_null(text: TextState) -> str:
@@ -166,6 +160,6 @@ def as_text(texts: Sequence[TextState]) -> str:
             f" at most {body.max_new_tokens} tokens, {how_it_ended(text)}"
         )
         prompt = "".join(f"{clean_line(each)}\n" for each in body.prompting)
-        prompt += f"prompt: {clean_lines(prompt_of(text))}"
+        prompt += f"prompt: {clean_lines(body.prompt)}"
         blocks.append(f"# {head}\n{prompt}\n\n{clean_lines(text.text)}\n")
     return "\n".join(blocks)
