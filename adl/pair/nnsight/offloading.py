@@ -7,14 +7,13 @@ weights outside of a forward pass reads them through this module.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from adl.errors import PairError
 
@@ -115,9 +114,19 @@ class DataNeeded(TorchDispatchMode):
     ) -> Any:
         """Run an operation of torch unless it takes a tensor of the meta device."""
         kwargs = kwargs or {}
-        name = func._schema.name
-        if name not in SHAPES_ALONE and any(
-            isinstance(leaf, torch.Tensor) and leaf.is_meta for leaf in tree_leaves((args, kwargs))
-        ):
-            raise DataMissing(f"{name} {DataMissing.REASON}")
+        if _has_no_data(args) or _has_no_data(kwargs.values()):
+            name = func._schema.name
+            if name not in SHAPES_ALONE:
+                raise DataMissing(f"{name} {DataMissing.REASON}")
         return func(*args, **kwargs)
+
+
+def _has_no_data(values: Iterable[Any]) -> bool:
+    """Return True if a tensor of the meta device is among arguments, which may be lists of tensors."""
+    for value in values:
+        if isinstance(value, torch.Tensor):
+            if value.is_meta:
+                return True
+        elif isinstance(value, list | tuple) and _has_no_data(value):
+            return True
+    return False
