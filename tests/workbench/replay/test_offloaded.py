@@ -28,6 +28,7 @@ from tests.tiny_models import (
 )
 from workbench.operations import OPERATIONS
 from workbench.operations.amplify import AmplifyArguments
+from workbench.operations.differing import DIFFER
 from workbench.operations.hypotheses import ADD_HYPOTHESIS
 from workbench.operations.pair import LOAD, PairArguments
 from workbench.operations.running import Arguments, Operation, Session, run
@@ -52,6 +53,8 @@ SMALL: dict[str, Any] = {
     "hypothesis": "H1",
     "phrases": ("river",),
 }
+#: Other than that for single operations: each passage is run by itself, and brings all weights.
+SMALLER: dict[str, dict[str, Any]] = {DIFFER.name: {"n_texts": 8}}
 CLOSE = 1e-4
 
 
@@ -65,8 +68,9 @@ def examining() -> list[Operation[Any]]:
 
 def small(operation: Operation[Any], **chosen: Any) -> Arguments:
     """The operation's arguments, as small as they may be."""
+    given = SMALL | SMALLER.get(operation.name, {})
     fields = operation.arguments.model_fields
-    return operation.arguments(**{name: SMALL[name] for name in fields if name in SMALL} | chosen)
+    return operation.arguments(**{name: given[name] for name in fields if name in given} | chosen)
 
 
 def variants(operation: Operation[Any]) -> Iterator[Arguments]:
