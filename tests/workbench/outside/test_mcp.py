@@ -22,6 +22,7 @@ import pytest
 
 from adl.artifacts import ArrayCache
 from adl.errors import PairError
+from tests.few_passages import write_few_passages
 from tests.workbench.agent.scripted import report, reported
 from tests.workbench.agent.test_blinding import ADAPTER, BASE, NAMES
 from tests.workbench.cli.conftest import environment, recorded
@@ -61,8 +62,10 @@ async def serving(
     from mcp.client import Client
     from mcp.client.stdio import StdioServerParameters, stdio_client
 
+    # Few contexts: what is tested are messages, and each server reads before it answers.
+    few = ("--corpus", str(write_few_passages(database.parent))) if "--texts" in pair else ()
     command = [
-        *(sys.executable, "-m", "tests.workbench.cli.named_cli", "mcp", *pair),
+        *(sys.executable, "-m", "tests.workbench.cli.named_cli", "mcp", *pair, *few),
         *("--database", str(database), *options),
     ]
     script = f"{shlex.join(command)} | tee -a {shlex.quote(str(wire))}"
