@@ -45,6 +45,7 @@ from adl.pair.nnsight.load_errors import loading
 from adl.pair.nnsight.offloading import weight_places
 from adl.pair.nnsight.structure import check_ids, input_device, plain_logits, refuse_by_config
 from adl.pair.nnsight.tokenizers import (
+    TokenizerFacts,
     read_tokenizer,
     template_text,
     tokens_without_rows,
@@ -311,7 +312,9 @@ def _adapted_side(
 ) -> tuple[LoadedSide, SideProvenance]:
     tokenizer, text_notes = _adapter_tokenizer(adapter, found.tokenizer, found.module.config)
     side = LoadedSide(model, tokenizer, adapted=True, notes=(*found.notes, *notes, *text_notes))
-    return side, replace(record, **adapter.record, **text_facts(tokenizer))
+    # Of a large vocabulary, hashing takes seconds.
+    own = {} if tokenizer is found.tokenizer else text_facts(tokenizer)
+    return side, replace(record, **adapter.record, **own)
 
 
 class _Traced(TransformersModel):  # type: ignore[misc]
@@ -342,6 +345,14 @@ def _adapter_tokenizer(
         return load_tokenizer(shown, adapter.folder, stand_in=base, config=config)
 
 
+def read_sides(base: LoadedSide, finetuned: LoadedSide) -> tuple[TokenizerFacts, TokenizerFacts]:
+    """Return the facts of both sides' tokenizers; of one that both have, they are read once."""
+    first = read_tokenizer(base.tokenizer, base.rows)
+    if finetuned.tokenizer is base.tokenizer and finetuned.rows == base.rows:
+        return first, first
+    return first, read_tokenizer(finetuned.tokenizer, finetuned.rows)
+
+
 # --- checking ---------------------------------------------------------------------------------
 
 
@@ -365,7 +376,7 @@ def check_fit(base: LoadedSide, finetuned: LoadedSide) -> None:
 def mismatches_of(base: LoadedSide, finetuned: LoadedSide, spec: PairSpec) -> tuple[str, ...]:
     """Return sentences on what differs between the sides and should not, and on how they were loaded."""
     moved = bool(spec.finetuned.adapter) and not spec.shares_weights
-    facts = [read_tokenizer(side.tokenizer, side.rows) for side in (base, finetuned)]
+    facts = read_sides(base, finetuned)
     rows = [
         line
         for name, read in zip(SIDES, facts, strict=True)

@@ -36,12 +36,11 @@ from adl.pair.nnsight.basis import Runs
 from adl.pair.nnsight.checks import checked
 from adl.pair.nnsight.generation import end_token_ids, generate_texts
 from adl.pair.nnsight.load_errors import is_out_of_memory
-from adl.pair.nnsight.loading import LoadedPair, load_pair
+from adl.pair.nnsight.loading import LoadedPair, load_pair, read_sides
 from adl.pair.nnsight.runs import SideRuns, chunks
 from adl.pair.nnsight.structure import most_positions
 from adl.pair.nnsight.tokenizers import (
     TokenizerFacts,
-    read_tokenizer,
     shared_ids,
     token_ends,
 )
@@ -85,10 +84,8 @@ class NnsightPair:
 
     def __init__(self, loaded: LoadedPair, check: Check = checked) -> None:
         self._loaded = loaded
-        self._text: dict[Side, TokenizerFacts] = {
-            side: read_tokenizer(loaded.side(side).tokenizer, loaded.side(side).rows)
-            for side in SIDES
-        }
+        facts = read_sides(loaded.base, loaded.finetuned)
+        self._text: dict[Side, TokenizerFacts] = dict(zip(SIDES, facts, strict=True))
         self._ends = {
             side: frozenset(
                 end for end in end_token_ids(loaded.side(side)) if end < loaded.side(side).rows
