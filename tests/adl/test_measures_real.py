@@ -36,7 +36,6 @@ from adl.pair.nnsight.pair import NnsightPair
 from adl.readings.shift_lens import contexts_of, output_shift
 from adl.records import POOLED, GenerationPlan, PairSpec, SideSpec, Site
 from adl.text.corpus import CorpusSource
-from adl.text.documents import Document
 from adl.text.prompts import everyday_prompts
 from tests.adl.base_halves import base_against_itself
 
@@ -92,15 +91,15 @@ def test_no_null_is_a_trace(pair_of, texts):
     )
     steady = pooled_site(site_strengths(means), LAYER)
     drawn = np.stack([random_direction(576, 10_000 + seed) for seed in range(TRIALS)])
-    for effect in effects(pair, contexts, random, drawn):
-        assert judge_layer(steady, effect)[0] == "none found", effect
     nulls = [base_against_itself(means, seed) for seed in range(TRIALS)]
-    directions = np.stack([pooled_direction(one, 0) for one in nulls])
-    for null, effect in zip(nulls, effects(pair, contexts, random, directions), strict=True):
+    directions = np.stack([pooled_direction(one, 0) for one in [*nulls, means]])
+    found = effects(pair, contexts, random, np.concatenate([drawn, directions]))
+    for effect in found[:TRIALS]:
+        assert judge_layer(steady, effect)[0] == "none found", effect
+    for null, effect in zip(nulls, found[TRIALS:-1], strict=True):
         site = pooled_site(site_strengths(null), LAYER)
         assert judge_layer(site, effect)[0] == "none found", (site, effect)
-    (own,) = effects(pair, contexts, random, pooled_direction(means, 0)[None])
-    assert judge_layer(steady, own)[0] == "strong"
+    assert judge_layer(steady, found[-1])[0] == "strong"
 
 
 def test_coherent_alpha_lies_between_unchanged_and_broken(pair_of, texts):
@@ -128,16 +127,10 @@ def test_coherent_alpha_lies_between_unchanged_and_broken(pair_of, texts):
 def test_removing_the_trace_hurts_on_finetuning_text(pair_of, texts):
     pair = pair_of("cake_bake")
     difference = measure_difference(pair, texts[:96], [LAYER])
-    documents = {
-        "finetuning": organism_documents(get_organism("cake_bake")),
-        "unrelated": [Document(text) for text in texts],
-    }
-    scored = {
-        corpus: scored_texts(pair, some, limit=8, max_tokens=40)
-        for corpus, some in documents.items()
-    }
+    documents = organism_documents(get_organism("cake_bake"))
+    scored = {"finetuning": scored_texts(pair, documents, limit=8, max_tokens=40)}
     request = CausalRequest(LAYER, difference.vector(Site(LAYER, POOLED)), changes=("replace",))
-    hurt, _ = causal_effects(pair, scored, request)
+    (hurt,) = causal_effects(pair, scored, request)
     assert len(hurt.random) == 16
     assert hurt.effect.low > 0, hurt
     assert hurt.effect.value > max(hurt.random), hurt
