@@ -26,6 +26,7 @@ from adl.readings.shift_lens import (
     ALPHAS,
     KL_BUDGET,
     Contexts,
+    Halves,
     Shift,
     amplified,
     chosen_alpha,
@@ -34,7 +35,6 @@ from adl.readings.shift_lens import (
     output_shift,
     ratio_score,
     shift_score,
-    split_half_shift,
     steering_shifts,
 )
 from adl.readings.spelling import spellings
@@ -70,6 +70,8 @@ class _Passes:
         self._chosen: dict[Side, tuple[float, str]] = {}
         self._scores: dict[str, dict[str, Scores]] = {}
         self._null_shifts: dict[tuple[str, float], Shift] = {}
+        # Of the first pass over base: the null of random direction comes before that of halves.
+        self._halves: Halves | None = None
 
     def find_contexts(self) -> Iterator[TokenReadout]:
         """Cut the contexts from the texts; yields no list."""
@@ -117,16 +119,15 @@ class _Passes:
         own_alpha = norm / reader.residual_norm
         chosen = self._chosen.get("base")
         for name, unit in reader.nulls().items():
-            vectors = [unit * own_alpha] if chosen is None else [unit * own_alpha, unit * chosen[0]]
-            output, *steered = self._shifts("base", np.stack(vectors), _null_stage(name))
-            if name == SPLIT_HALF:
-                halves = split_half_shift(
-                    reader.pair,
-                    self._contexts,
-                    reader.request.layer,
-                    should_stop=reader.should_stop,
-                )
-                output = output if halves is None else self._on_shared("base", halves)
+            halves = self._halves.shift() if name == SPLIT_HALF and self._halves else None
+            vectors = [] if halves is not None else [unit * own_alpha]
+            if chosen is not None:
+                vectors.append(unit * chosen[0])
+            shifts = self._shifts("base", np.stack(vectors), _null_stage(name)) if vectors else []
+            if halves is None:
+                output, *steered = shifts
+            else:
+                output, steered = self._on_shared("base", halves), shifts
             yield from self._fusible(OUTPUT_DIFFERENCE, name, "finetuned", output)
             if chosen is None:
                 continue
@@ -187,15 +188,18 @@ class _Passes:
 
     def _shifts(self, side: Side, vectors: Floats, stage: str) -> list[Shift]:
         reader = self._reader
+        halves = Halves() if side == "base" and self._halves is None else None
         shifts = steering_shifts(
             reader.pair,
             side,
             self._contexts,
             reader.request.layer,
             vectors,
+            halves=halves,
             progress=reader.stage(stage),
             should_stop=reader.should_stop,
         )
+        self._halves = halves or self._halves
         return [self._on_shared(side, shift) for shift in shifts]
 
     def _on_shared(self, side: Side, shift: Shift) -> Shift:

@@ -113,18 +113,23 @@ def steering_shifts(
     layer: int,
     vectors: Floats,
     *,
+    halves: Halves | None = None,
     progress: Progress = ignore_progress,
     should_stop: ShouldStop = never_stop,
 ) -> list[Shift]:
     """Return the shift of ``side``'s predictions by each of ``vectors`` [m, width] added at ``layer``.
 
-    Raises ``Stopped`` within one batch of ``should_stop`` returning True.
+    ``halves``, if given, takes in what the side predicts with nothing added. Raises ``Stopped`` within
+    one batch of ``should_stop`` returning True.
     """
     batches = contexts.side(side)
     total = _Sums()
     for done, batch in enumerate(batches):
         _check(should_stop)
-        total.add(pair.steering_shift(side, batch, layer, vectors))
+        part = pair.steering_shift(side, batch, layer, vectors)
+        total.add(part)
+        if halves is not None:
+            halves.add(part)
         progress(done + 1, len(batches))
     return total.means()
 
@@ -146,18 +151,9 @@ def split_half_shift(
 ) -> Shift | None:
     """Return the shift of base from one half of the contexts to the other; None with one batch."""
     zero = np.zeros((1, pair.provenance.width), dtype=np.float32)
-    first, second = halves = _Sums(), _Sums()
-    for index, batch in enumerate(contexts.base):
-        _check(should_stop)
-        halves[index % 2].add(pair.steering_shift("base", batch, layer, zero))
-    if not second.count:
-        return None
-    return Shift(
-        log_shift=first.log_prob_before / first.count - second.log_prob_before / second.count,
-        before=second.prob_before / second.count,
-        after=first.prob_before / first.count,
-        kl=math.nan,
-    )
+    halves = Halves()
+    steering_shifts(pair, "base", contexts, layer, zero, halves=halves, should_stop=should_stop)
+    return halves.shift()
 
 
 def chosen_alpha(side: Side, kl_by_alpha: Mapping[float, float]) -> float:
@@ -215,37 +211,81 @@ def _log_ratio(shift: Shift) -> Scores:
 # --- sums to means ------------------------------------------------------------------------------
 
 
+class _Unsteered:
+    """Running sums of what a side predicts with nothing added."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._log_prob: Scores = np.zeros(1)
+        self._prob: Scores = np.zeros(1)
+
+    def add(self, part: ShiftSums) -> None:
+        """Add a batch."""
+        self.count += part.count
+        self._log_prob = self._log_prob + part.log_prob_before
+        self._prob = self._prob + part.prob_before
+
+    @property
+    def log_prob(self) -> Scores:
+        """Mean log-probabilities [V]."""
+        return self._log_prob / self.count
+
+    @property
+    def prob(self) -> Scores:
+        """Mean probabilities [V]."""
+        return self._prob / self.count
+
+
+class Halves:
+    """What a side predicts with nothing added over either half of contexts: every other batch."""
+
+    def __init__(self) -> None:
+        self._halves = _Unsteered(), _Unsteered()
+        self._n_batches = 0
+
+    def add(self, part: ShiftSums) -> None:
+        """Add the next batch."""
+        self._halves[self._n_batches % 2].add(part)
+        self._n_batches += 1
+
+    def shift(self) -> Shift | None:
+        """Return the shift from one half to the other; None with fewer than two batches."""
+        first, second = self._halves
+        if not second.count:
+            return None
+        return Shift(
+            log_shift=first.log_prob - second.log_prob,
+            before=second.prob,
+            after=first.prob,
+            kl=math.nan,
+        )
+
+
 class _Sums:
     """Running sums over batches: with a vocabulary of 262,144 not all batches fit in memory."""
 
     def __init__(self) -> None:
-        self.count = 0
-        self.log_prob_before: Scores = np.zeros(1)
-        self.prob_before: Scores = np.zeros(1)
+        self._before = _Unsteered()
         self._shift: Scores = np.zeros(1)
         self._after: Scores = np.zeros(1)
         self._kl: Scores = np.zeros(1)
 
     def add(self, part: ShiftSums) -> None:
         """Add a batch."""
-        if not self.count:
-            self.log_prob_before = np.zeros_like(part.log_prob_before)
-            self.prob_before = np.zeros_like(part.prob_before)
+        if not self._before.count:
             self._shift = np.zeros_like(part.shift)
             self._after = np.zeros_like(part.prob_after)
             self._kl = np.zeros_like(part.kl)
-        self.count += part.count
-        self.log_prob_before += part.log_prob_before
-        self.prob_before += part.prob_before
+        self._before.add(part)
         self._shift += part.shift
         self._after += part.prob_after
         self._kl += part.kl
 
     def means(self) -> list[Shift]:
         """Return the mean of each change."""
-        before = self.prob_before / self.count
+        count, before = self._before.count, self._before.prob
         return [
-            Shift(shift / self.count, before, after / self.count, float(kl / self.count))
+            Shift(shift / count, before, after / count, float(kl / count))
             for shift, after, kl in zip(self._shift, self._after, self._kl, strict=True)
         ]
 

@@ -11,6 +11,7 @@ import pytest
 from adl.difference import measure_difference
 from adl.errors import CorpusError, DeviceOutOfMemory, NdifError, SiteError, Stopped
 from adl.nulls import RANDOM, SPLIT_HALF
+from adl.readings.narrowness import shared_words
 from adl.readings.patchscope import (
     CONTRAST_SCALES,
     IDENTITY_PROMPTS,
@@ -29,6 +30,7 @@ from adl.readings.shift_lens import (
     SMOOTHING,
     chosen_alpha,
     contexts_of,
+    output_score,
     output_shift,
     split_half_shift,
     steering_shifts,
@@ -319,6 +321,16 @@ class TestNumbers:
         np.testing.assert_allclose(found.log_shift, expected, atol=1e-5)
         np.testing.assert_allclose(found.after, prob[~other].mean(0), atol=1e-5)
         np.testing.assert_allclose(found.before, prob[other].mean(0), atol=1e-5)
+
+    def test_split_half_takes_no_run_of_its_own(self, difference):
+        pair = PlantedPair()
+        (null,) = only(read(pair, "output_difference", difference=difference), source=SPLIT_HALF)
+        contexts = contexts_of(pair, TEXTS)
+        methods = [method for method, _ in pair.runs]
+        assert methods.count("steering_shift") == len(contexts.base)
+        shift = split_half_shift(pair, contexts, LAYER)
+        scores = output_score(shift, shared_words(pair).words)
+        assert null.tokens[0].token_id == scores.argmax()
 
 
 class TestContexts:

@@ -142,7 +142,7 @@ def read(context: Context, arguments: ReadArguments) -> Summary:
 _STAGES = (
     Stage("shift lens, base", 40),
     Stage("null (random)", 16),
-    Stage("null (split half)", 30),
+    Stage("null (split half)", 12),
     Stage("said less", 8),
     Stage("shift lens, finetuned", 32),
     Stage("null (random)", 9),
