@@ -17,6 +17,7 @@ from adl.measures.teacher_forcing import (
     scored_batch,
 )
 from adl.pair.nnsight import ablation as nnsight_causal
+from adl.pair.nnsight import pair as nnsight_pair
 from adl.pair.nnsight.ablation import whitening
 from adl.pair.nnsight.pair import NnsightPair
 from adl.pair.protocol import ScoredBatch
@@ -121,6 +122,30 @@ def test_a_component_is_that_of_a_hook(loaded, change, where):
     assert np.abs(found - pair.token_losses("finetuned", batch)).max() > 0.01
 
 
+def test_base_is_run_once_for_one_vector_after_another(loaded, monkeypatch):
+    pair, _ = loaded
+    batch, other = scored_batch(texts_of(pair)), scored_batch(texts_of(pair)[1:])
+    vectors = np.random.default_rng(3).standard_normal((2, WIDTH)).astype(np.float32)
+    together = pair.component_losses(batch, batch, 1, vectors, "replace")
+    monkeypatch.setattr(pair, "_put", None)
+    run: list[int] = []
+    take = nnsight_pair.residuals_at
+
+    def counted(runs, layer, texts):
+        run.append(layer)
+        return take(runs, layer, texts)
+
+    monkeypatch.setattr(nnsight_pair, "residuals_at", counted)
+    apart = [
+        pair.component_losses(batch, batch, 1, vector[None], "replace")[0] for vector in vectors
+    ]
+    assert run == [1]
+    np.testing.assert_array_equal(together, apart)
+    pair.component_losses(batch, batch, 2, vectors, "replace")
+    pair.component_losses(other, other, 2, vectors, "replace")
+    assert run == [1, 2, 2]
+
+
 def test_the_length_of_a_vector_does_not_count(loaded):
     pair, _ = loaded
     batch = scored_batch(texts_of(pair))
@@ -196,6 +221,7 @@ def test_losses_of_texts_taken_apart_are_those_of_the_batch(loaded, monkeypatch)
 
     together = losses()
     monkeypatch.setattr(nnsight_causal, "LOGITS_AT_ONCE", 1)
+    monkeypatch.setattr(pair, "_put", None)
     for one, other in zip(together, losses(), strict=True):
         np.testing.assert_allclose(one, other, **CLOSE)
 

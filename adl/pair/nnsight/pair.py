@@ -94,6 +94,7 @@ class NnsightPair:
         }
         self._positions = {side: most_positions(loaded.side(side).module) for side in SIDES}
         self._whitening: dict[Side, tuple[torch.Tensor, torch.Tensor]] = {}
+        self._put: tuple[tuple[Any, ...], torch.Tensor] | None = None
         with self._device_errors():
             self._runs, self._provenance = check(loaded, self._shared)
         self._update = PairUpdate(
@@ -315,12 +316,19 @@ class NnsightPair:
         with self._device_errors(), torch.no_grad():
             put: torch.Tensor | None = None
             if change == "replace":
-                put = residuals_at(self._use("base", base.ids), layer, base)
+                put = self._residuals_put(base, layer)
             losses = changed_losses(
                 self._use("finetuned", finetuned.ids), layer, finetuned, vectors, put
             )
             self._finite("finetuned", losses)
             return losses
+
+    def _residuals_put(self, base: ScoredBatch, layer: int) -> torch.Tensor:
+        """Return base's residuals at ``layer``; the latest are kept, for one direction after another."""
+        key = (layer, base.ids.shape, base.ids.tobytes(), base.mask.tobytes())
+        if self._put is None or self._put[0] != key:
+            self._put = key, residuals_at(self._use("base", base.ids), layer, base)
+        return self._put[1]
 
     def token_directions(self, side: Side, ids: Sequence[int]) -> Floats:
         """Return unit rows of the unembedding, whitened over the vocabulary; see ``ModelPair``."""
