@@ -86,7 +86,7 @@ def gemma(tmp_path_factory: pytest.TempPathFactory) -> Gemma:
     found = Gemma(package.assemble(folder / package.MODEL_NAME), folder / "home")
     found.run(
         *("organisms", "train", CAKE / "documents.jsonl", "--base", found.base, "--id", "cake"),
-        *("--steps", "30", "--batch-size", "4", "--max-tokens", "96", "--json"),
+        *("--steps", "30", "--batch-size", "2", "--max-tokens", "64", "--json"),
     )
     return found
 
