@@ -255,7 +255,7 @@ def test_an_hour(tmp_path: Path, size: tuple[int, int], manner: str):
     assert [each.name for each in state.operations.values()][: len(asked)] == asked
     # The list stands at the newest, which may be the monkey's.
     *_, newest = state.hypotheses
-    with Terminal(["replay", "last"], home=home, size=size, **around) as terminal:
+    with Terminal(["replay", "last"], home=home, size=size, forked=True, **around) as terminal:
         terminal.shows(" replay ")
         terminal.press(key_of("end"))
         terminal.shows("at end")
