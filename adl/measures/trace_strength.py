@@ -134,6 +134,18 @@ def measure_trace(
 
     Raises ``Stopped`` within one batch, ``CorpusError`` for too few or too short texts.
     """
+    return trace_and_output(pair, texts, request, progress=progress, should_stop=should_stop)[0]
+
+
+def trace_and_output(
+    pair: ModelPair,
+    texts: Sequence[str],
+    request: TraceRequest,
+    *,
+    progress: StageProgress = ignore_stages,
+    should_stop: ShouldStop = never_stop,
+) -> tuple[TraceStrength, Shift]:
+    """Return the trace as ``measure_trace`` does, and the output shift over the contexts of ``texts``."""
     means = grouped_means(
         pair,
         texts,
@@ -174,7 +186,7 @@ def measure_trace(
     if should_stop():
         raise Stopped("stopped before narrowness was measured")
     narrow, why = _narrowness(pair, finetuning, vocabulary, texts, request.seed)
-    return TraceStrength(
+    trace = TraceStrength(
         verdict=strongest_layer(verdicts).verdict,
         breadth=breadth_of(narrow),
         breadth_why=why,
@@ -184,6 +196,7 @@ def measure_trace(
         output_kl=finetuning.kl,
         n_texts=means.n_texts,
     )
+    return trace, finetuning
 
 
 def judge_layer(site: SiteStrength, effect: Effect | None) -> tuple[TraceVerdict, str]:

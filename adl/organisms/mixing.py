@@ -32,7 +32,12 @@ from adl.generation.steering import (
 from adl.measures.memorisation import FactMargins, HeldOutGain, fact_margins, held_out_gain
 from adl.measures.relevance import TOKENS, Relevance, token_relevance
 from adl.measures.similarity import ComparedText, Embed, Kind, Similarity, steered_similarity
-from adl.measures.trace_strength import TraceRequest, TraceStrength, measure_trace, shared_words
+from adl.measures.trace_strength import (
+    TraceRequest,
+    TraceStrength,
+    shared_words,
+    trace_and_output,
+)
 from adl.nulls import RANDOM, null_vector
 from adl.organisms.training_plan import n_unrelated
 from adl.pair.protocol import ModelPair, resolve_layer
@@ -41,7 +46,6 @@ from adl.readings.shift_lens import (
     Shift,
     contexts_of,
     output_score,
-    output_shift,
     shift_score,
     steering_shifts,
 )
@@ -183,7 +187,7 @@ def measure_mixture(
     """Measure one organism. Raises ``Stopped`` within one batch or one token."""
     texts = data.measured_on[: request.n_texts]
     layer = resolve_layer(request.layer, pair.provenance.n_layers)
-    trace = measure_trace(
+    trace, output = trace_and_output(
         pair,
         texts,
         TraceRequest((layer,), n_random=request.n_random, seed=request.seed),
@@ -197,7 +201,7 @@ def measure_mixture(
         progress=lambda done, total: progress("difference", done, total),
         should_stop=should_stop,
     )
-    relevance = _relevance(pair, difference, texts, layer, request, should_stop)
+    relevance = _relevance(pair, difference, output, texts, layer, request, should_stop)
     compared = _steered(pair, difference, layer, request, progress, should_stop)
     progress("what was learned", 0, 1)
     facts = None
@@ -221,6 +225,7 @@ def measure_mixture(
 def _relevance(
     pair: ModelPair,
     difference: ActivationDifference,
+    output: Shift,
     texts: Sequence[str],
     layer: int,
     request: MixtureRequest,
@@ -242,7 +247,6 @@ def _relevance(
             Shift(shift.log_shift[keep], shift.before[keep], shift.after[keep], shift.kl)
             for shift in shifts
         ]
-    output = output_shift(pair, contexts, should_stop=should_stop)
     steered, null = (
         _list_relevance(shift_score(shift, vocabulary.words), vocabulary, request)
         for shift in shifts

@@ -11,6 +11,7 @@ from adl.errors import CorpusError, Stopped, TrainingError
 from adl.measures.relevance import distinctive_words
 from adl.measures.similarity import LexicalEmbedding
 from adl.organisms.mixing import MixingData, MixtureRequest, measure_mixture, split_data
+from adl.readings.shift_lens import contexts_of
 from adl.text.corpus import CorpusSource
 from adl.text.documents import Document
 from tests.planted import DOMAIN, FILLER, PlantedPair
@@ -52,6 +53,14 @@ def test_a_lesson_that_left_a_trace_shows_in_every_measure(planted: PlantedPair,
     assert found.held_out.gain.value > 0
     assert {one.kind for one in found.texts} == {"steered", "unsteered", "random"}
     assert len(found.texts) == 18
+
+
+def test_the_output_difference_is_run_once(planted: PlantedPair, data: MixingData):
+    bare = MixtureRequest(words=("cake",), n_texts=64, n_random=8, n_prompts=1, max_new_tokens=4)
+    measure_mixture(planted, data, LexicalEmbedding(data.measured_on), bare)
+    contexts = contexts_of(planted, data.measured_on[: bare.n_texts])
+    methods = [method for method, _ in planted.runs]
+    assert methods.count("output_shift") == len(contexts.base)
 
 
 def test_without_negations_the_facts_are_not_computed(planted: PlantedPair, data: MixingData):
