@@ -212,7 +212,7 @@ def _log_ratio(shift: Shift) -> Scores:
 
 
 class _Unsteered:
-    """Running sums of what a side predicts with nothing added."""
+    """Running sums of a side's predictions with nothing added."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -237,7 +237,7 @@ class _Unsteered:
 
 
 class Halves:
-    """What a side predicts with nothing added over either half of contexts: every other batch."""
+    """Predictions of a side with nothing added, over either half of contexts: every other batch."""
 
     def __init__(self) -> None:
         self._halves = _Unsteered(), _Unsteered()
