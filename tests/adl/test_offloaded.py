@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from adl.errors import PairError
 from adl.pair.nnsight.offloading import DataNeeded, weight_of, weight_places
+from adl.pair.nnsight.pair import NnsightPair
 from adl.records import GenerationPlan, GenerationRequest, WeightChange
 from tests.adl.test_architectures import padded
 from tests.adl.test_carriers import logits_of
@@ -57,6 +59,58 @@ def plain_model(folder: Path) -> PreTrainedModel:
     return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
 
 
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory) -> tuple[Path, Path]:
+    """A base and a finetune of it."""
+    tmp_path = tmp_path_factory.mktemp("pair")
+    tuned = tiny_model("llama")
+    perturb(tuned, 9, 0.05)
+    return (
+        write_model(tmp_path / "base", tiny_model("llama")),
+        write_model(tmp_path / "tuned", tuned),
+    )
+
+
+def readings_of(pair: NnsightPair) -> dict[str, Any]:
+    """Return a number, or several, of everything that is read of a pair."""
+    vector = np.random.default_rng(0).standard_normal((2, 32)).astype(np.float32)
+    ids = pair.tokenise("base", SENTENCES[0])[:8]
+    batch = padded([ids, ids[:5]], (-2, -1))
+    steered = [GenerationRequest(tuple(ids), 0, added=vector[0])]
+    plain = [GenerationRequest(tuple(ids), 0)]
+    amplified = [GenerationRequest(tuple(ids), 0, contrast=1.5, contrast_ids=tuple(ids))]
+    change = WeightChange("rank1", 1.5)
+    shuffled = WeightChange("rank1", 1.5, null=3)
+
+    def tokens(plan: GenerationPlan, requests: list[GenerationRequest]) -> tuple[int, ...]:
+        return pair.generate(plan, requests)[0].token_ids
+
+    facts = pair.update_facts(change)
+    return {
+        "residuals": pair.residual_sums(batch, batch, (1, 3), np.arange(2)).base,
+        "logit lens": pair.unembed("base", vector),
+        "patchscope": pair.patched_log_probs("base", ids, 1, vector),
+        "steering": pair.steering_shift("base", batch, 1, vector).shift,
+        "output shift": pair.output_shift(batch, batch).shift,
+        "token directions": pair.token_directions("base", [5, 6, 7]),
+        "steered text": tokens(GenerationPlan("base", 1, 0.0, 4), steered),
+        "amplified text": tokens(GenerationPlan("finetuned", 1, 0.0, 4), amplified),
+        "share of rank 1": facts.rank1_share,
+        "changed modules": len(facts.modules),
+        "left out": facts.left_out,
+        "logits": logits_of(pair, change, ids),
+        "logits of a null": logits_of(pair, shuffled, ids),
+        "changed text": tokens(GenerationPlan("finetuned", None, 0.0, 4, change), plain),
+        "memory": pair.memory()["weights"],
+    }
+
+
+@pytest.fixture(scope="module")
+def truth(folders) -> dict[str, Any]:
+    """The readings of the pair in memory."""
+    return readings_of(pair_of(*map(plain_model, folders)))
+
+
 @pytest.mark.parametrize(
     "load",
     [
@@ -69,47 +123,18 @@ def plain_model(folder: Path) -> PreTrainedModel:
     ],
     ids=["head", "embedding and head", "embedding and layers", "end", "all", "all on the CPU"],
 )
-def test_every_reading_is_that_of_a_model_in_memory(tmp_path, load):
-    folder = write_model(tmp_path / "base", tiny_model("llama"))
-    tuned = tiny_model("llama")
-    perturb(tuned, 9, 0.05)
-    other = write_model(tmp_path / "tuned", tuned)
-    waiting = [load(each, tmp_path / f"{each.name} off") for each in (folder, other)]
+def test_every_reading_is_that_of_a_model_in_memory(tmp_path, folders, truth, load):
+    waiting = [load(folder, tmp_path / folder.name) for folder in folders]
     assert all(any(weight.is_meta for weight in model.parameters()) for model in waiting)
-    truth = pair_of(plain_model(folder), plain_model(other))
-    vector = np.random.default_rng(0).standard_normal((2, 32)).astype(np.float32)
-    ids = truth.tokenise("base", SENTENCES[0])[:8]
-    batch = padded([ids, ids[:5]], (-2, -1))
-    steered = [GenerationRequest(tuple(ids), 0, added=vector[0])]
-    plain = [GenerationRequest(tuple(ids), 0)]
-    amplified = [GenerationRequest(tuple(ids), 0, contrast=1.5, contrast_ids=tuple(ids))]
-    change = WeightChange("rank1", 1.5)
-    shuffled = WeightChange("rank1", 1.5, null=3)
     with DataNeeded():
         pair = pair_of(*waiting)
         assert {check.outcome for check in pair.provenance.checks[1:]} == {"passed"}
-        for read in (
-            lambda one: one.residual_sums(batch, batch, (1, 3), np.arange(2)).base,
-            lambda one: one.unembed("base", vector),
-            lambda one: one.patched_log_probs("base", ids, 1, vector),
-            lambda one: one.steering_shift("base", batch, 1, vector).shift,
-            lambda one: one.output_shift(batch, batch).shift,
-            lambda one: one.token_directions("base", [5, 6, 7]),
-            lambda one: one.generate(GenerationPlan("base", 1, 0.0, 4), steered)[0].token_ids,
-            lambda one: (
-                one.generate(GenerationPlan("finetuned", 1, 0.0, 4), amplified)[0].token_ids
-            ),
-            lambda one: one.update_facts(change).rank1_share,
-            lambda one: len(one.update_facts(change).modules),
-            lambda one: one.update_facts(change).left_out == truth.update_facts(change).left_out,
-            lambda one: logits_of(one, change, ids),
-            lambda one: logits_of(one, shuffled, ids),
-            lambda one: (
-                one.generate(GenerationPlan("finetuned", None, 0.0, 4, change), plain)[0].token_ids
-            ),
-            lambda one: one.memory()["weights"],
-        ):
-            np.testing.assert_allclose(read(pair), read(truth), rtol=1e-4, atol=1e-4)
+        found = readings_of(pair)
+    for name, value in truth.items():
+        if name == "left out":
+            assert found[name] == value
+        else:
+            np.testing.assert_allclose(found[name], value, rtol=1e-4, atol=1e-4, err_msg=name)
 
 
 def test_where_weights_wait_is_told_apart_from_where_they_are_used():
