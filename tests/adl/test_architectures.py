@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +19,7 @@ from tests.tiny_models import (
     SENTENCES,
     SPARE_ROWS,
     WIDTH,
+    TinyFolders,
     write_family,
 )
 
@@ -43,24 +43,40 @@ class Case:
         return len(self.pair.token_texts("base"))
 
 
+@dataclass(frozen=True)
+class Family:
+    """The pairs of one architecture, each loaded once, and its base loaded once more by itself."""
+
+    name: str
+    folders: TinyFolders
+    adapter: NnsightPair
+    full: NnsightPair
+    base: PlainModel
+
+
 @pytest.fixture(scope="module", params=ARCHITECTURES)
 def family(request, tmp_path_factory):
-    folder = tmp_path_factory.mktemp(request.param)
-    return request.param, write_family(folder, request.param)
+    folders = write_family(tmp_path_factory.mktemp(request.param), request.param)
+    base = SideSpec(str(folders.base))
+    adapter, full = (
+        NnsightPair.load(PairSpec(base, finetuned))
+        for finetuned in (
+            SideSpec(str(folders.base), adapter=str(folders.adapter)),
+            SideSpec(str(folders.finetuned)),
+        )
+    )
+    plain = PlainModel(folders.base, ARCHITECTURES[request.param].layers)
+    return Family(request.param, folders, adapter, full, plain)
 
 
 @pytest.fixture(scope="module", params=["adapter", "full"])
 def case(request, family):
-    name, folders = family
-    layers = ARCHITECTURES[name].layers
+    folders, layers = family.folders, ARCHITECTURES[family.name].layers
     if request.param == "adapter":
-        finetuned = SideSpec(str(folders.base), adapter=str(folders.adapter))
         other = PlainModel(folders.base, layers, folders.adapter)
     else:
-        finetuned = SideSpec(str(folders.finetuned))
         other = PlainModel(folders.finetuned, layers)
-    pair = NnsightPair.load(PairSpec(SideSpec(str(folders.base)), finetuned))
-    return Case(pair, {"base": PlainModel(folders.base, layers), "finetuned": other})
+    return Case(getattr(family, request.param), {"base": family.base, "finetuned": other})
 
 
 def padded(rows: Sequence[Sequence[int]], from_end: Sequence[int]) -> TokenBatch:
@@ -267,16 +283,7 @@ def test_a_sample_depends_on_its_seed_alone(case):
 
 
 def test_an_adapter_switched_off_is_the_base(family):
-    _, folders = family
-    one_copy = NnsightPair.load(
-        PairSpec(
-            SideSpec(str(folders.base)),
-            SideSpec(str(folders.base), adapter=str(folders.adapter)),
-        )
-    )
-    two_copies = NnsightPair.load(
-        PairSpec(SideSpec(str(folders.base)), SideSpec(str(folders.finetuned)))
-    )
+    one_copy, two_copies = family.adapter, family.full
     assert one_copy.provenance.shares_weights
     assert not two_copies.provenance.shares_weights
     assert one_copy.provenance.base.content_sha256 == two_copies.provenance.base.content_sha256
@@ -299,9 +306,8 @@ def test_an_adapter_switched_off_is_the_base(family):
         )
 
 
-def test_a_pair_of_folders_needs_no_network(family, tmp_path: Path):
-    name, folders = family
-    pair = NnsightPair.load(PairSpec(SideSpec(str(folders.base)), SideSpec(str(folders.finetuned))))
-    assert pair.provenance.n_layers == N_LAYERS
-    assert pair.provenance.width == WIDTH
-    assert name.replace("_", "") in pair.provenance.base.architecture.lower()
+def test_a_pair_of_folders_needs_no_network(family):
+    assert family.full.provenance.n_layers == N_LAYERS
+    assert family.full.provenance.width == WIDTH
+    name = family.name.replace("_", "")
+    assert name in family.full.provenance.base.architecture.lower()
