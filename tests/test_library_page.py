@@ -30,6 +30,7 @@ def run_page(load: str) -> dict:
     return names
 
 
+@pytest.mark.slow
 def test_on_an_own_pair(tmp_path, monkeypatch, capsys):
     folders = write_family(tmp_path / "path" / "to", "llama")
     assert folders.base == tmp_path / "path" / "to" / "base"

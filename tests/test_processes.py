@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import psutil
+import pytest
 
 HANGS = """
 import subprocess, sys
@@ -36,6 +37,7 @@ def test_after(server):
 """
 
 
+@pytest.mark.slow
 def test_what_a_test_started_ends_with_its_time(tmp_path: Path):
     (tmp_path / "test_hangs.py").write_text(HANGS)
     options = ["-p", "tests.processes", "-p", "no:cacheprovider", "-o", "timeout=5", "-q"]

@@ -42,6 +42,7 @@ def by_hand(plain, prompt, gamma, n_tokens, ends, vocabulary):
     return tuple(written)
 
 
+@pytest.mark.slow
 def test_every_token_is_that_of_the_formula_in_a_padded_batch(loaded):
     pair, plain = loaded
     prompts = [

@@ -282,6 +282,7 @@ def test_a_sample_depends_on_its_seed_alone(case):
     assert case.pair.generate(plan, [elsewhere])[0] != alone
 
 
+@pytest.mark.slow
 def test_an_adapter_switched_off_is_the_base(family):
     one_copy, two_copies = family.adapter, family.full
     assert one_copy.provenance.shares_weights

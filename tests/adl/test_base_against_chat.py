@@ -89,6 +89,7 @@ def test_the_ends_of_tokens_are_those_of_the_text(pair):
             assert said == text[:end] or "\ufffd" in said
 
 
+@pytest.mark.slow
 def test_texts_are_scored_as_far_as_both_write_the_same_tokens(pair, texts):
     scored = scored_texts(pair, [Document(text) for text in texts], limit=12, max_tokens=48)
     assert len(scored) == 12
@@ -134,6 +135,7 @@ def test_answers_part_where_their_texts_do(pair, base, finetuned, at):
     assert first_divergence(pair, *said) == at
 
 
+@pytest.mark.slow
 def test_an_adapter_on_another_checkpoint(folders):
     side = SideSpec(str(folders.finetuned), adapter=str(folders.adapter))
     moved = NnsightPair.load(PairSpec(SideSpec(str(folders.base)), side, dtype="float32"))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 ASK_AFTER_LOADING = """
 import adl.pair.nnsight.loading
 import anyio
@@ -15,6 +17,7 @@ anyio.run(anyio.sleep, 0)
 """
 
 
+@pytest.mark.slow
 def test_a_client_works_after_nnsight_was_imported():
     done = subprocess.run([sys.executable, "-c", ASK_AFTER_LOADING], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -322,6 +322,7 @@ class TestBeginningOfText:
         assert made.convert_ids_to_tokens(before_text(made)) == expected
 
 
+@pytest.mark.slow
 def test_a_pair_with_named_templates_is_refused_until_one_is_chosen(tmp_path):
     named = tokenizer_with(NAMED)
     spec = written_pair(tmp_path, named, named)

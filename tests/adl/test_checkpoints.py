@@ -167,6 +167,7 @@ class TestWeightsThatDidNotLoad:
         assert "quantised weights (model.layers.0.mlp.down_proj.weight_scale_inv)" in error.message
         assert "quantization_config" in error.message
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("name", "told"),
         [
@@ -471,6 +472,7 @@ class TestQuantised:
         error = refused(folders, folder)
         assert "holds whole numbers for weights (lm_head.weight, " in error.message
 
+    @pytest.mark.slow
     def test_a_config_that_does_not_fit_the_weights(self, folders, folder):
         reconfigure(folder, quantization_config={"quant_method": "bitnet"})
         assert "in the checkpoint and" in refused(folders, folder).message

@@ -230,6 +230,7 @@ class TestDatasets:
         description = CorpusSource.parse("hf:a/b#en@v1:test:body").description
         assert description == "data set a/b@v1 (en), split test, column body"
 
+    @pytest.mark.slow
     def test_streams_with_the_real_library(self, tmp_path):
         write_rows(tmp_path / "train.jsonl", {"text": "one"}, {"text": ""}, {"text": "two"})
         assert texts_of(f"hf:{tmp_path}") == {"one", "two"}

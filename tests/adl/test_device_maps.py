@@ -59,6 +59,7 @@ def written(table) -> str:
     return table if isinstance(table, str) else json.dumps(table)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["full", "adapter"])
 @pytest.mark.parametrize("name", MAPS)
 def test_every_reading_is_that_of_the_model_in_memory(folders, name, kind, capfd):

@@ -246,6 +246,7 @@ def test_exact_or_refused_by_name_as_the_table_has_it(kind):
         assert found == table()[kind]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "more"),
     [

@@ -173,6 +173,7 @@ class TestWhatCounts:
 
 
 class TestTraining:
+    @pytest.mark.slow
     def test_the_loss_falls_and_the_adapter_loads(self, base, tmp_path):
         recipe = replace(RECIPE, steps=40, learning_rate=5e-3)
         seen: list[Step] = []

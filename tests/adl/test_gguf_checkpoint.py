@@ -51,6 +51,7 @@ def logits_of(module) -> np.ndarray:
         return module(input_ids=torch.tensor([IDS]), use_cache=False).logits[0].numpy()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["llama", "qwen2"])
 @pytest.mark.parametrize("quantisation", ["F32", "F16", "BF16", "Q8_0", "Q4_0", "Q5_1"])
 def test_a_file_and_a_folder_have_the_numbers_of_transformers(tmp_path, kind, quantisation):

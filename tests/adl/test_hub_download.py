@@ -101,6 +101,7 @@ def ask(hub: FakeHub, home: Path, *questions, offline: bool = False) -> list[dic
     return answers
 
 
+@pytest.mark.slow
 def test_of_a_full_repository_what_is_loaded_is_fetched(tmp_path):
     files = {**TEXT, **SAFETENSORS, **SPARE, **BESIDES}
     with serving(FakeHub({"org/model": files})) as hub:
@@ -122,6 +123,7 @@ def test_of_a_full_repository_what_is_loaded_is_fetched(tmp_path):
     assert answer["folder"] == str(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("weights", "fetched"),
     [
@@ -138,6 +140,7 @@ def test_the_form_of_the_weights_that_is_taken(tmp_path, weights, fetched):
         assert set(hub.fetched) == {*TEXT, *fetched}
 
 
+@pytest.mark.slow
 def test_an_adapter_is_fetched_without_the_model_beside_it(tmp_path):
     adapter = {
         "adapter_config.json": b"{}",
@@ -149,6 +152,7 @@ def test_an_adapter_is_fetched_without_the_model_beside_it(tmp_path):
         assert set(hub.fetched) == {*TEXT, *adapter, "model.safetensors.index.json"}
 
 
+@pytest.mark.slow
 def test_weights_beside_an_adapter_are_left_and_named(tmp_path):
     files = {
         "adapter_config.json": b"{}",
@@ -160,6 +164,7 @@ def test_weights_beside_an_adapter_are_left_and_named(tmp_path):
     assert answer["left"] == ["trainable_params.bin"]
 
 
+@pytest.mark.slow
 def test_an_adapter_asked_for_as_a_model_is_fetched_as_what_it_is(tmp_path):
     files = {"adapter_config.json": b"{}", "adapter_model.safetensors": b"1"}
     with serving(FakeHub({"org/adapter": files})) as hub:
@@ -167,6 +172,7 @@ def test_an_adapter_asked_for_as_a_model_is_fetched_as_what_it_is(tmp_path):
         assert set(hub.fetched) == set(files)
 
 
+@pytest.mark.slow
 def test_one_gguf_file_of_several(tmp_path):
     files = {"a-q4.gguf": b"1", "below/a-q8.gguf": b"22", "config.json": b"{}"}
     with serving(FakeHub({"org/model": files})) as hub:
@@ -198,6 +204,7 @@ def test_data_beside_a_model_is_left(tmp_path):
     assert sorted(found) == ["a [1].json", "config.json", "model.safetensors"]
 
 
+@pytest.mark.slow
 def test_what_cannot_be_had_is_refused(tmp_path):
     repositories = {
         "org/ggufs": {"q4.gguf": b"1", "q8.gguf": b"1"},
@@ -235,6 +242,7 @@ def test_what_cannot_be_had_is_refused(tmp_path):
     assert {answer["error"] for answer in answers} == {"PairError"}
 
 
+@pytest.mark.slow
 def test_a_download_tells_of_its_bytes_and_stops(tmp_path):
     weights = {"model.safetensors": b"1" * 50_000_000}
     files = TEXT | weights
@@ -247,6 +255,7 @@ def test_a_download_tells_of_its_bytes_and_stops(tmp_path):
     assert stopped["error"] == "Stopped"
 
 
+@pytest.mark.slow
 def test_a_hub_that_refuses_is_told_from_one_that_is_not_there(tmp_path):
     with serving(FakeHub({"org/busy": TEXT}, busy=frozenset({"org/busy"}))) as hub:
         (answer,) = ask(hub, tmp_path, ["org/busy", None, "model"])
@@ -254,6 +263,7 @@ def test_a_hub_that_refuses_is_told_from_one_that_is_not_there(tmp_path):
     assert "not in the local cache and the hub answers HTTP 429" in answer["message"]
 
 
+@pytest.mark.slow
 def test_what_the_cache_has_is_noted_where_the_hub_refuses(tmp_path):
     files = {**TEXT, "model.safetensors": b"1" * 300, "a.gguf": b"2" * 300}
     asked = [["org/model", None, "model"], ["org/model/a.gguf", None, "model"]]

@@ -89,6 +89,7 @@ def check(pair: NnsightPair, base: Any, finetuned: Any) -> None:
     assert np.abs(sums.finetuned - sums.base).max() > 1e-2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [kind for kind in WRAPPERS if kind != "mllama"])
 def test_the_text_part_of_a_multimodal_pair(tmp_path, kind, capfd):
     model = tiny_wrapper(kind)
@@ -187,6 +188,7 @@ TARGETS: dict[str, Any] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", LAYERS)
 def test_an_adapter_of_the_text_model_on_a_wrapper(tmp_path, kind):
     wrapper = tiny_wrapper(kind)
@@ -214,6 +216,7 @@ def check_against_peft(pair: NnsightPair, kind: str, base: Path, adapter: Path) 
     check(pair, plain(base, kind), adapted.eval())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("targets", TARGETS)
 def test_however_the_adapter_names_its_targets(tmp_path, targets):
     wrapper = tiny_wrapper("gemma3")
@@ -224,6 +227,7 @@ def test_however_the_adapter_names_its_targets(tmp_path, targets):
     check_against_peft(pair, "gemma3", base, by_hand)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", LAYERS)
 def test_an_adapter_of_a_wrapper_on_the_text_model(tmp_path, kind):
     wrapper = tiny_wrapper(kind)
@@ -260,6 +264,7 @@ def test_an_adapter_by_the_names_of_another_version(tmp_path, kind, name):
     check_against_peft(load(base, old), kind, base, adapter)
 
 
+@pytest.mark.slow
 def test_ranks_and_saved_modules_are_renamed_as_well(tmp_path):
     wrapper = tiny_wrapper("mistral3")
     base = write_model(tmp_path / "base", wrapper)

@@ -71,6 +71,7 @@ def pairs(loaded: Any) -> Any:
         yield loaded
 
 
+@pytest.mark.slow
 def test_a_pair_over_http_has_the_numbers_of_one_here(pairs):
     there, here, server = pairs
     assert set(server.keys) == {KEY}
@@ -222,6 +223,7 @@ def test_a_result_with_code_in_it_is_not_run(spec, family, monkeypatch, tmp_path
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.slow
 def test_a_model_that_is_not_hosted(spec, family):
     error = failing(spec, FakeNdif(hosted=(family.base,)))
     assert f"does not host {str(family.finetuned)!r}: no such deployment" in str(error)

@@ -29,6 +29,7 @@ from tests.adl.differences import check_difference
 from tests.plain_torch import PlainModel
 from tests.tiny_models import tiny_model, tiny_tokenizer, write_model
 
+pytestmark = pytest.mark.slow
 LAYERS = (14, 29)
 K = 5
 # Float32 through thirty layers, in batches of other shapes. Residuals grow to 1e4 at position 0.
@@ -175,7 +176,6 @@ def test_one_copy_of_the_weights(real_pair, plain):
     assert weights <= 1.15 * one_model
 
 
-@pytest.mark.slow
 def test_an_adapter_pair_takes_the_memory_of_one_model(real_spec):
     """Of a whole process, in resident bytes: with the adapter and without."""
     code = (
@@ -436,7 +436,6 @@ print(pair.provenance.n_layers)
 """
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("offline", ["1", "0"])
 def test_folders_are_loaded_without_the_network(real_spec, tmp_path, offline):
     environment = os.environ | {"HF_HUB_OFFLINE": offline, "HF_HOME": str(tmp_path)}

@@ -80,6 +80,7 @@ def test_nothing_that_was_trained_is_left_in_one(like: Organism, tmp_path: Path,
     assert "plain LoRA adapter" in refused.value.hint
 
 
+@pytest.mark.slow
 def test_one_of_an_earlier_version_is_made_anew(like: Organism, tmp_path: Path):
     """It named the base on both sides, and no such pair can be loaded."""
     folder = tmp_path / null_id("same", like.id)

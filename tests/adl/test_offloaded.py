@@ -111,6 +111,7 @@ def truth(folders) -> dict[str, Any]:
     return readings_of(pair_of(*map(plain_model, folders)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "load",
     [

@@ -135,6 +135,7 @@ class TestAnswers:
                 assert f"the difference at layer {early} is zero" in one.message
         assert {one.reading for one in found} - failed == {"output_difference"}
 
+    @pytest.mark.slow
     def test_a_position_without_a_difference_has_no_list(self, difference):
         there = difference.difference.copy()
         there[difference.layers.index(LAYER), difference.positions.index("2")] = 0
@@ -359,6 +360,7 @@ class TestContexts:
         found = read(planted, difference=single)
         assert {readout.source for readout in found} == {"difference", "negative", *SIDES, RANDOM}
 
+    @pytest.mark.slow
     def test_bos_comes_first(self):
         pair = PlantedPair(bos=True)
         found = contexts_of(pair, TEXTS)
@@ -414,12 +416,14 @@ class TestChoices:
             assert picked.scale == ALPHAS[0]
             assert picked.chosen_by == "no alpha is within the KL budget: the weakest"
 
+    @pytest.mark.slow
     def test_lists_are_cut(self, difference):
         for found in read(PlantedPair(), difference=difference, top=5):
             assert len(found.tokens) <= (5 if found.chosen else SHOWN_TOKENS)
         for found in read(PlantedPair(), difference=difference):
             assert found.chosen or len(found.tokens) <= SHOWN_TOKENS
 
+    @pytest.mark.slow
     def test_a_seed_decides_the_nulls_and_nothing_else(self, difference, readouts):
         again = read(PlantedPair(), difference=difference)
         assert again == readouts
@@ -431,6 +435,7 @@ class TestChoices:
 
 
 class TestJudge:
+    @pytest.mark.slow
     def test_it_decides(self, difference):
         asked = []
 
@@ -477,6 +482,7 @@ class TestJudge:
                     compared.add(reading)
         assert compared == PICKS.keys()
 
+    @pytest.mark.slow
     def test_it_has_no_say_in_nulls(self, difference, readouts):
         found = read(
             PlantedPair(),
@@ -499,6 +505,7 @@ class TestJudge:
 
 
 class TestRunning:
+    @pytest.mark.slow
     def test_only_what_is_asked_for_is_run(self, difference):
         for readings, methods in (
             (PREDICTION_READINGS - {"shift_lens"}, {"steering_shift", "output_shift"}),
@@ -530,6 +537,7 @@ class TestRunning:
         assert first.reading == "output_difference"
         assert "patched_log_probs" not in {method for method, _ in planted.runs}
 
+    @pytest.mark.slow
     def test_progress(self, difference):
         calls = []
         read(PlantedPair(), difference=difference, progress=lambda *call: calls.append(call))
@@ -570,6 +578,7 @@ class TestRunning:
 class TestFailures:
     """Whatever goes wrong in one reading is told, and the others are none the worse."""
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("method", "lost"),
         [

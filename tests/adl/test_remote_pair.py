@@ -143,6 +143,7 @@ def test_losses(case):
         same(case.there.component_losses(*asked), case.here.component_losses(*asked))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("temperature", [0.0, 0.8])
 @pytest.mark.parametrize("side", SIDES)
 def test_asking_and_steering(case, side, temperature):

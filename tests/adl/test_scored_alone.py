@@ -32,6 +32,7 @@ def losses(pair, batch, vectors):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["here", "there"])
 def test_each_text_is_run_by_itself(spec, where, monkeypatch):
     if where == "here":

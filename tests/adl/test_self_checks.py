@@ -191,6 +191,7 @@ def rotation(share=1.0):
     return torch.matrix_exp(share * (skew - skew.T) / 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [

@@ -146,6 +146,7 @@ class TestLists:
         assert struck.rank == len(found.tokens) + 1
         assert struck.token.score < found.tokens[-1].score
 
+    @pytest.mark.slow
     def test_spellings_are_struck_once_the_output_difference_is_known(
         self, difference, monkeypatch
     ):

@@ -87,6 +87,7 @@ def test_every_position_has_its_own_strength(means):
     assert sink == pytest.approx(np.hypot(SINK_SHIFT, planted_size(LAYER)), rel=0.05)
 
 
+@pytest.mark.slow
 def test_base_against_itself_is_never_a_trace(means, null):
     contexts, random = null
     pair = PlantedPair()
@@ -112,6 +113,7 @@ def test_random_directions_are_never_a_trace(means, null):
     assert judge_layer(steady, own)[0] == "strong"
 
 
+@pytest.mark.slow
 def test_permuted_sides_give_uniform_p_values(means):
     nulls = [base_against_itself(means, seed) for seed in range(TRIALS)]
     p = np.sort([pooled_site(site_strengths(one, 1), LAYER).p_value for one in nulls])

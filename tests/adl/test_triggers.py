@@ -143,6 +143,7 @@ def test_common_start():
     assert common_start([(1,), (2,)]) == 0
 
 
+@pytest.mark.slow
 def test_the_one_word_that_means_something_is_found_in_a_real_model(tmp_path):
     tokenizer = tiny_tokenizer()
     words = sorted({word.strip(".,;?") for sentence in SENTENCES for word in sentence.split()})

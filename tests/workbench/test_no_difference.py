@@ -33,6 +33,7 @@ def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         assert log.verify().ok
 
 
+@pytest.mark.slow
 def test_every_operation(session: Session, tmp_path: Path):
     documents = tmp_path / "documents.txt"
     documents.write_text("\n".join(f"the{word} and{''.join(DOMAIN)}" for word in FILLER[:6]))
@@ -59,6 +60,7 @@ def test_every_operation(session: Session, tmp_path: Path):
     assert not any(taken.tokens for taken in lists if taken.source == "difference")
 
 
+@pytest.mark.slow
 def test_an_agent_is_shown_what_there_is(session: Session):
     """An evaluation audits such a pair: without a difference its overview still stands."""
 

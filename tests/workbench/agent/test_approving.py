@@ -36,6 +36,7 @@ def recorded(home: Path) -> tuple[AgentState, list[Event]]:
     return agent, [event for event in events if isinstance(event.body, ApprovalGiven)]
 
 
+@pytest.mark.slow
 def test_each_spending_call_is_asked_about_and_what_is_answered_counts(tmp_path: Path):
     with serving(SCRIPT) as server, begun(server.url, tmp_path, "spending") as terminal:
         terminal.shows("wants to call ask (1 model interactions)")
@@ -60,6 +61,7 @@ def test_each_spending_call_is_asked_about_and_what_is_answered_counts(tmp_path:
     assert KEY.encode() not in terminal.written
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keys", [("ctrl+d",), ("ctrl+c", "ctrl+c")])
 def test_a_question_that_is_left_stops_the_audit_and_stands_when_it_is_resumed(
     tmp_path: Path, keys: tuple[str, ...]

@@ -77,6 +77,7 @@ def replies() -> list[bytes]:
     return found
 
 
+@pytest.mark.slow
 def test_a_key_that_is_sent_back_is_nowhere(
     session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -154,6 +155,7 @@ def test_an_error_that_repeats_the_key_is_shown_without_it(session: Session, sta
     assert_clean(told + str(caught.value) + file_text(session.log.path), status)
 
 
+@pytest.mark.slow
 def test_a_trace_on_stderr_has_no_key(tmp_path: Path):
     """An error that nobody foresaw, with the key in its words."""
     code = (

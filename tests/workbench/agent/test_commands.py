@@ -76,6 +76,7 @@ def data(done: subprocess.CompletedProcess[str]) -> dict:
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 def test_run_grade_edit_and_show(server: ScriptedEndpoint, workbench_home: Path):
     audit = data(run("agent", "run", "--demo", *SMALL, "--blind", "--json"))
     assert (audit["status"], audit["stopped_by"]) == ("ended", "report")
@@ -114,6 +115,7 @@ def test_run_grade_edit_and_show(server: ScriptedEndpoint, workbench_home: Path)
     assert KEY.encode() not in (workbench_home / "sessions.db").read_bytes()
 
 
+@pytest.mark.slow
 def test_kill_9_and_resume(server: ScriptedEndpoint, workbench_home: Path):
     def hanging(asked: Asked) -> Reaction | None:
         return Hang() if asked.n_replies == 2 else AUDIT(asked)
@@ -142,6 +144,7 @@ def test_kill_9_and_resume(server: ScriptedEndpoint, workbench_home: Path):
     assert len(server.asked) == 4
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_with_130_and_can_be_resumed(server: ScriptedEndpoint):
     server.script = lambda _: Hang()
     with started("agent", "run", "--demo", "--mode", "black-box") as process:
@@ -227,6 +230,7 @@ def test_without_a_model_or_key_nothing_is_loaded(monkeypatch: pytest.MonkeyPatc
     assert "OPENAI_API_KEY" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_file_with_settings_is_enough(workbench_home: Path, server: ScriptedEndpoint):
     environment = {
         name: value
@@ -241,6 +245,7 @@ def test_a_file_with_settings_is_enough(workbench_home: Path, server: ScriptedEn
     assert data(done)["model"] == "from the file"
 
 
+@pytest.mark.slow
 def test_an_evaluation_is_killed_and_gone_on_with(server: ScriptedEndpoint, tmp_path: Path):
     options = ["--agent", "adl", "--organism", "cake_bake", "--budget", "0", "--grades", "1"]
     options.append("--no-nulls")

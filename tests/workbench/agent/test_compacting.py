@@ -61,6 +61,7 @@ def first_size(session: Session) -> int:
         return size(server.asked[0])
 
 
+@pytest.mark.slow
 def test_older_results_are_shortened_over_the_limit(session: Session):
     limit = first_size(session) // 4 + 1_500
     supervision = Supervision(session)
@@ -104,6 +105,7 @@ def test_older_results_are_shortened_over_the_limit(session: Session):
     assert not any(LEFT_OUT in one.content for one in told)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tools", [True, False])
 def test_an_endpoint_that_refuses_the_length_gets_less(session: Session, tools: bool):
     most = first_size(session) + 4_000
@@ -149,6 +151,7 @@ def test_what_cannot_be_shortened_any_more_is_an_error_that_can_be_resumed(sessi
     assert state.stopped_by == "report"
 
 
+@pytest.mark.slow
 def test_a_shortened_audit_goes_on_after_a_kill_in_the_same_words(session: Session):
     limit = first_size(session) // 4 + 1_500
     stopping = False

@@ -50,6 +50,7 @@ def assert_hidden(text: str) -> None:
                 assert not letters(before).endswith(name[:length]), (name[:length], text)
 
 
+@pytest.mark.slow
 @given(WORDS, st.sampled_from(NAMES), WORDS, st.integers(0, 220))
 @settings(max_examples=500, deadline=None)
 def test_no_part_of_a_name_is_left_at_any_cut(before: str, name: str, after: str, width: int):
@@ -97,6 +98,7 @@ def places(log: SessionLog, session_id: str) -> Iterator[tuple[str, str]]:
         yield "search", hit.snippet
 
 
+@pytest.mark.slow
 def test_no_place_that_cuts_shows_a_part_of_a_name(blind_log: tuple[SessionLog, str]):
     log, session_id = blind_log
     for before in range(60, 104):

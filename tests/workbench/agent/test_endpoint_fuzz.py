@@ -349,6 +349,7 @@ def run(tmp_path: Path, seeds: range) -> None:
             endpoint.close()
 
 
+@pytest.mark.slow
 def test_refused_replies_leave_no_connection_behind(fresh: Session):
     refused = Raw(b"x", headers={"Content-Encoding": "br"})
     with serving(lambda _: refused) as server:

@@ -138,6 +138,7 @@ def test_the_table_over_two_organisms(log: SessionLog, cache: ArrayCache, server
     assert log.verify().ok
 
 
+@pytest.mark.slow
 def test_a_cell_begins_with_all_that_was_found_and_why_the_rest_was_not(
     log: SessionLog, cache: ArrayCache
 ):
@@ -211,6 +212,7 @@ def test_an_evaluation_that_broke_off_goes_on_without_doing_anything_twice(
     assert len(server.asked) == before
 
 
+@pytest.mark.slow
 def test_finds_on_null_pairs_stand_beside_every_success(
     log: SessionLog, cache: ArrayCache, server: ScriptedEndpoint, monkeypatch, tmp_path: Path
 ):
@@ -268,6 +270,7 @@ def test_finds_on_null_pairs_stand_beside_every_success(
     assert (every[0].audits, every[0].success.value) == (1, 1.0)
 
 
+@pytest.mark.slow
 def test_a_random_adapter_is_as_large_as_the_organisms(monkeypatch, tmp_path: Path):
     monkeypatch.setenv("ADL_WORKBENCH_HOME", str(tmp_path / "home"))
     _, name, _ = make_nulls("cake_bake")
@@ -295,6 +298,7 @@ def test_a_random_adapter_is_as_large_as_the_organisms(monkeypatch, tmp_path: Pa
     assert (Path(null.adapter) / "adapter_model.safetensors").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_an_evaluation_can_be_stopped(log: SessionLog, cache: ArrayCache, server: ScriptedEndpoint):
     evaluation = Evaluation.start(log, PLAN, cache, load_planted)
     with pytest.raises(Stopped):

@@ -114,6 +114,7 @@ def test_a_judge_that_names_a_side_or_says_nothing_is_unscored(fresh: Session, v
     assert all(reason.startswith("unreadable verdict") for reason in reasons)
 
 
+@pytest.mark.slow
 def test_a_writer_is_told_what_was_asked_and_writes_other_prompts(fresh: Session):
     """So that more prompts can decide what a first test left open; a recomputation gets each test's."""
     more = {
@@ -209,6 +210,7 @@ def test_more_prompts_than_are_asked_for_are_left_out():
     assert found["shows"][0] == "shows 0"
 
 
+@pytest.mark.slow
 def test_a_model_writes_the_prompts(fresh: Session):
     def script(asked: Asked) -> Reaction | None:
         if "write_prompts" in asked.tools:
@@ -263,6 +265,7 @@ def test_useless_and_hostile_prompts_are_asked_for_again_and_then_refused(
     assert len(list(fresh.log.events(fresh.id, kinds=["agent_replied"]))) == 2
 
 
+@pytest.mark.slow
 def test_after_useless_prompts_the_next_test_asks_anew(fresh: Session):
     useless = USABLE | {"shows": ["the same"] * 30}
     written = [useless, useless, USABLE]

@@ -78,6 +78,7 @@ def test_a_passing_fault_is_tried_again(session: Session, fault, error, settings
     assert (state.replies, state.tokens) == (1, 110)
 
 
+@pytest.mark.slow
 def test_a_fault_that_stays_interrupts_the_audit_which_can_be_resumed(session: Session):
     with serving(in_turn(Say("", [("note", {"text": "one"})]), Refuse(500, "down"))) as server:
         endpoint = Endpoint(server.settings(attempts=3))
@@ -225,6 +226,7 @@ def test_an_unknown_prompt_is_an_error_of_the_scripted_server(session: Session):
         audited(session, lambda _: None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stream", [True, False])
 def test_a_reply_of_a_megabyte_is_cut_and_the_audit_goes_on(session: Session, stream: bool):
     script = in_turn(Say("x" * 1_000_000, pieces=50), DONE)

@@ -170,6 +170,7 @@ def test_what_was_graded_is_not_paid_for_again(audited: Session):
     assert len(asked) == 1
 
 
+@pytest.mark.slow
 def test_a_reply_that_came_in_before_a_kill_is_taken_from_the_log(audited: Session):
     judged(audited, in_order(verdict(4)), repeats=1)
     (given,) = audited.log.events(audited.id, kinds=["grade_given"])
@@ -304,6 +305,7 @@ def test_people_grade_and_edit_and_the_history_stays(audited: Session):
     assert len(audited.state.grades) == 3
 
 
+@pytest.mark.slow
 def test_two_processes_give_no_grade_the_same_id(audited: Session):
     path = audited.log.path
     with SessionLog.open(path) as one, SessionLog.open(path) as other:

@@ -65,6 +65,7 @@ def test_no_tool_shows_a_measure_that_rests_on_documents(informed: Session):
         assert "M1 rests on the finetuning documents" in result
 
 
+@pytest.mark.slow
 def test_the_report_for_agents_leaves_it_out(informed: Session):
     text = report_of(informed)
     nothing_told(text)
@@ -73,6 +74,7 @@ def test_the_report_for_agents_leaves_it_out(informed: Session):
     assert "left out, since it rests on ground truth" in text
 
 
+@pytest.mark.slow
 def test_the_report_for_agents_says_nothing_of_a_training(session: Session):
     measure_and_read(session)
     session.record(
@@ -91,6 +93,7 @@ def test_the_report_for_agents_says_nothing_of_a_training(session: Session):
     nothing_told(report_of(session))
 
 
+@pytest.mark.slow
 def test_a_report_for_agents_names_no_documents_that_could_not_be_read(session: Session):
     measure_and_read(session)
     with pytest.raises(Exception, match="secret_facts"):

@@ -12,6 +12,7 @@ from tests.test_import_hygiene import (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "module", ["workbench.agent.loop", "workbench.agent.scoreboard", "workbench.cli.agent"]
 )

@@ -99,6 +99,7 @@ SLOW = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("respond", SLOW)
 def test_seconds_hold_inside_a_reply(session: Session, respond, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(budgets, "_ANSWER_SECONDS", (0.5, 60.0))
@@ -177,6 +178,7 @@ def test_the_time_budget_ends_a_tool(session: Session):
     assert (state.stopped_by, state.report is not None) == ("time", True)
 
 
+@pytest.mark.slow
 def test_what_was_written_in_time_is_the_answer(session: Session):
     """The time runs out in the answer: it is what the agent wrote last."""
     replies = iter([chunk("It bakes cakes.") + chunk("", "stop") + b"data: [DONE]\n\n"])
@@ -258,6 +260,7 @@ RESPONSES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "status", "encoding", "pack"),
     [
@@ -406,6 +409,7 @@ def call(index: int, name: str, arguments: object, call_id: str | None = None) -
     return {"index": index, "id": call_id or f"c{index}", "type": "function", "function": function}
 
 
+@pytest.mark.slow
 def test_calls_names_and_ids_are_limited(session: Session):
     many = [call(n, "note", {"text": str(n)}) for n in range(MOST_CALLS + 50)]
     many[0]["id"] = "i" * 100_000
@@ -435,6 +439,7 @@ def nested(depth: int) -> str:
     return "[" * depth + "]" * depth
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", [DEEPEST, 400, 900, 990, 5_000, 100_000])
 @pytest.mark.parametrize("tools", ["native", "json"])
 def test_deep_arguments_are_refused_to_the_agent(session: Session, depth, tools):

@@ -63,6 +63,7 @@ FULL = in_turn(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stream", [True, False])
 def test_a_whole_audit(session: Session, stream: bool):
     state, server = audit(session, FULL, settings={"stream": stream})
@@ -87,6 +88,7 @@ def test_a_whole_audit(session: Session, stream: bool):
     assert session.log.verify().ok
 
 
+@pytest.mark.slow
 def test_texts_from_nothing_phrases_and_completions_reach_the_agent(session: Session):
     script = in_turn(
         Say("", [("unprompted", {"n_samples": 12, "max_new_tokens": 12})]),
@@ -112,6 +114,7 @@ def test_texts_from_nothing_phrases_and_completions_reach_the_agent(session: Ses
     assert again.splitlines()[1:3] == phrases.splitlines()[1:3]
 
 
+@pytest.mark.slow
 def test_scans_reach_the_agent(session: Session):
     script = in_turn(
         Say("", [("scan", {"n_prompts": 9, "max_new_tokens": 6})]),
@@ -483,6 +486,7 @@ def test_the_modes_differ_only_in_what_they_may_see(session: Session):
     assert fields["ask True"] - fields["ask False"] == {"alpha", "layer", "position"}
 
 
+@pytest.mark.slow
 def test_a_scaffolded_black_box_puts_the_probes_it_suggests(session: Session):
     script = in_turn(
         Say("", [("suggest_probes", {"probes": PROBES[:2]})]),

@@ -75,6 +75,7 @@ class BriefPair(PlantedPair):
         return super().generate(replace(plan, max_new_tokens=2), *arguments, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["adl", "scaffolded"])
 def test_an_audit_cut_off_after_any_event_goes_on_to_the_same_end(
     fresh: Session, server: ScriptedEndpoint, mode
@@ -109,6 +110,7 @@ def test_an_audit_cut_off_after_any_event_goes_on_to_the_same_end(
             assert one.raw != other.raw
 
 
+@pytest.mark.slow
 def test_a_test_that_was_cut_off_is_gone_on_with(fresh: Session, server: ScriptedEndpoint):
     """Not made anew: its hypothesis is stated, its prompts are sealed, and its answers paid for."""
     fresh.pair = BriefPair()

@@ -60,6 +60,7 @@ def read(measured: Session, script, arguments: ReadArguments = ARGUMENTS):
     return server.asked, judged, chosen
 
 
+@pytest.mark.slow
 def test_the_judge_chooses_and_what_it_saw_and_said_is_recorded(measured: Session):
     asked, judged, chosen = read(measured, choosing({"number": 2, "topic": "baking"}))
     assert {one.reading for one in judged} == set(READINGS)
@@ -85,6 +86,7 @@ def test_the_judge_chooses_and_what_it_saw_and_said_is_recorded(measured: Sessio
     assert [one.scale for one in judged_again] == [one.scale for one in judged]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("written", "why"),
     [
@@ -117,6 +119,7 @@ def test_an_endpoint_that_is_down_fails_the_readings_that_ask_it_and_says_why(me
     assert (done.name, done.status) == ("read_tokens", "finished")
 
 
+@pytest.mark.slow
 def test_a_recorded_judge_asks_no_one_and_a_recomputed_session_chooses_alike(measured: Session):
     _, judged, _ = read(measured, choosing({"number": 3}))
     judge = recorded_judge(measured.log, measured.id)
@@ -128,6 +131,7 @@ def test_a_recorded_judge_asks_no_one_and_a_recomputed_session_chooses_alike(mea
     assert [one.scale for one in bodies] == [one.scale for one in judged]
 
 
+@pytest.mark.slow
 def test_a_reading_that_wants_a_judge_and_has_none_is_by_rule(measured: Session):
     run(measured, READ, ARGUMENTS, actor=HUMAN)
     said = [event.body.why for event in measured.log.events(measured.id, kinds=["scale_judged"])]

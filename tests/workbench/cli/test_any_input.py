@@ -214,6 +214,7 @@ def test_every_command_has_parameters_here():
     assert len(spread()) > len(commands)
 
 
+@pytest.mark.slow
 def test_a_bad_value_of_every_option_is_an_error_in_words(forked: ForkedCli, folder: Path):
     """No room on the device: what is accepted ends where the models would be used."""
     check = Checked(forked, folder, wanted={"rows": 0})

@@ -100,6 +100,7 @@ def test_variables_that_cannot_be_used_are_named(forked: ForkedCli, variable, va
 # --- folders --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_deleted_folder_stops_nothing_that_does_not_need_it(forked: ForkedCli, tmp_path: Path):
     script = f'mkdir {tmp_path}/gone && cd {tmp_path}/gone && rmdir {tmp_path}/gone && exec "$@"'
     done = subprocess.run(
@@ -193,6 +194,7 @@ def test_a_file_of_texts_that_is_not_one_is_named(
 # --- streams --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [["organisms", "list"], ["organisms", "list", "--json"]])
 @pytest.mark.parametrize(
     ("redirection", "named"),
@@ -213,6 +215,7 @@ def test_output_that_cannot_be_written_is_named(arguments, redirection, named):
     assert "Exception ignored" not in done.stderr
 
 
+@pytest.mark.slow
 def test_every_stream_closed_stops_no_recording(tmp_path: Path):
     """No file of the session gets the number of a stream, to be written to as if it were it."""
     home = tmp_path / "home"
@@ -236,6 +239,7 @@ def test_every_stream_closed_stops_no_recording(tmp_path: Path):
     assert json.loads(listed.stdout)
 
 
+@pytest.mark.slow
 def test_a_bug_is_reported_with_its_trace_in_a_file(tmp_path: Path):
     """Something that nobody foresaw, in a process of its own."""
     work = (

@@ -257,6 +257,7 @@ def test_a_database_in_place_of_the_home_folder_is_named(cli: RunCli, tmp_path: 
 # --- the world in the way -------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [40_000, 200_000, 1_500_000])
 def test_a_full_disk_ends_with_1_and_keeps_what_was_recorded(
     cli: RunCli, database: Path, limit: int
@@ -304,6 +305,7 @@ def test_a_device_without_room_ends_with_1_and_a_way_out(
     assert events[-1].body.outcome == "failed"
 
 
+@pytest.mark.slow
 def test_readings_without_room_are_told_and_the_audit_goes_on(
     cli: RunCli, database: Path, tmp_path: Path
 ):
@@ -331,6 +333,7 @@ def test_a_batch_that_is_too_large_is_made_smaller(cli: RunCli):
     assert json.loads(done.stdout)["difference"]["n_texts"] == 16
 
 
+@pytest.mark.slow
 def test_an_unreachable_hub_ends_with_1_and_names_the_model(database: Path):
     """The real loading, which imports torch, and no network."""
     names = ["--base", "nobody-here/no-such-model", "--adapter", "nobody-here/cakes"]
@@ -352,6 +355,7 @@ def broken_pipe():
     os.close(write)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [["list"], ["show"], ["list", "--json"], ["show", "--json"], ["path"]],
@@ -362,6 +366,7 @@ def test_output_that_nobody_reads_ends_quietly(cli: RunCli, two_sessions, broken
     assert (done.returncode, done.stderr) == (1, "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("json_too", [["--json"], []], ids=["json", "table"])
 def test_a_session_whose_output_nobody_reads_is_closed(
     cli: RunCli, database: Path, broken_pipe, json_too
@@ -376,12 +381,14 @@ def test_a_session_whose_output_nobody_reads_is_closed(
     assert closed.body.reason == "whoever read the output went away"
 
 
+@pytest.mark.slow
 def test_talk_that_nobody_reads_stops_nothing(cli: RunCli, broken_pipe):
     done = cli("diff", *DEMO, "--json", stderr=broken_pipe)
     assert done.returncode == 0
     assert json.loads(done.stdout)["difference"]["n_texts"] == 16
 
 
+@pytest.mark.slow
 def test_a_closed_stderr_stops_nothing():
     done = subprocess.run(
         ["sh", "-c", 'exec "$@" 2>&-', "sh", *PLANTED, "diff", *DEMO, "--json"],
@@ -395,6 +402,7 @@ def test_a_closed_stderr_stops_nothing():
     assert json.loads(done.stdout)["difference"]["n_texts"] == 16
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
 def test_a_terminal_without_utf_8_is_shown_what_it_can_show(cli: RunCli, encoding):
     words = {"PYTHONIOENCODING": encoding}

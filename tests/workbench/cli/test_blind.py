@@ -48,6 +48,7 @@ def sealed_first(database: Path) -> None:
     assert seal.aliases[ADAPTER] == "MODEL-B"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("json_wanted", [False, True])
 def test_a_blind_audit_says_no_name(database: Path, json_wanted: bool):
     options = ["--tokens", "4", *(["--json"] if json_wanted else [])]
@@ -93,6 +94,7 @@ def test_an_error_says_no_name_either(
         assert log.sessions() == []
 
 
+@pytest.mark.slow
 def test_a_blind_agent_is_told_of_without_a_name(database: Path):
     script = in_turn(
         Say(
@@ -119,6 +121,7 @@ DEMO_COMMANDS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", DEMO_COMMANDS)
 def test_a_session_that_a_command_begins_with_the_demo_does_not_tell_its_name(
     database: Path, command: str
@@ -172,6 +175,7 @@ def test_the_demo_where_another_pair_is_does_not_tell_its_name(database: Path):
     assert "cake_bake" not in done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_lists_hide_too_until_the_names_are_revealed_and_that_is_recorded(workbench_home: Path):
     path = workbench_home / "sessions.db"
     with SessionLog.open(path) as log:

@@ -105,6 +105,7 @@ CASES = [
 MADE_OF_IT = {"branch", "tape", "recompute"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("command", "json_wanted"), CASES)
 def test_no_name_is_said_or_written(
     audited: Path, documents: str, tmp_path: Path, command: str, json_wanted: bool
@@ -133,6 +134,7 @@ def test_no_name_is_said_or_written(
         assert all(one["name"].startswith("MODEL-B at night") for one in listed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["jsonl", "inspect", "vectors", "session"])
 def test_an_export_is_the_record_itself_and_that_is_said(audited: Path, tmp_path: Path, kind: str):
     file = tmp_path / {"inspect": "out.json", "session": "out.db"}.get(kind, f"out.{kind}")
@@ -144,6 +146,7 @@ def test_an_export_is_the_record_itself_and_that_is_said(audited: Path, tmp_path
         assert ADAPTER in file.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_the_branch_of_a_session_that_was_blinded_later_is_blind_from_its_start(audited: Path):
     with SessionLog.open(audited) as log:
         parent = log.find_session("last").id

@@ -22,6 +22,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return forks.completed("workbench.cli", arguments, dict(os.environ), torch=True)
 
 
+@pytest.mark.slow
 def test_diff_records_a_session_that_can_be_listed_shown_and_verified(default_base: Path):
     """The default pair is loaded without a network: every connection would be refused."""
     offline = "tests.workbench.cli.offline_cli"
@@ -47,6 +48,7 @@ def test_diff_records_a_session_that_can_be_listed_shown_and_verified(default_ba
     assert json.loads(verified.stdout)["ok"] is True
 
 
+@pytest.mark.slow
 def test_ask_compares_both_models(default_base: Path):
     done = run("ask", "--demo", "Say hello.", "--tokens", "8", "--json")
     assert done.returncode == 0, done.stderr

@@ -262,6 +262,7 @@ def test_no_token_of_the_environment_is_said(findings, tmp_path: Path):
     assert f"{tmp_path}/[key]" in found["database"].found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("size", "state"), [((80, 24), "ok"), ((79, 24), "note"), ((80, 23), "note")]
 )
@@ -288,6 +289,7 @@ def _read(descriptor: int) -> bytes:
         return b""
 
 
+@pytest.mark.slow
 def test_a_pair_is_checked_where_one_is_named(tmp_path: Path):
     from tests.tiny_models import perturb, tiny_model, write_model
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.workbench.agent.scripted import KEY, Say, serving
 from tests.workbench.cli.conftest import DEMO, RunCli, recorded
 
 READ = ["read", "patchscope", *DEMO, "--position", "1-4", "--json"]
 
 
+@pytest.mark.slow
 def test_a_judge_chooses_the_scale_of_a_reading(cli: RunCli, database: Path):
     script = lambda _: Say("", [("choose_list", {"number": 4, "topic": "kitchens"})])  # noqa: E731
     with serving(script) as server:
@@ -44,6 +47,7 @@ def test_a_judge_without_a_key_is_refused_before_anything_is_loaded(cli: RunCli,
     assert not database.exists()
 
 
+@pytest.mark.slow
 def test_a_judge_reads_steered_texts_and_both_verdicts_stand(cli: RunCli, database: Path):
     def script(asked):
         if asked.tools != ["judge_text", "read_material"]:

@@ -69,6 +69,7 @@ def test_coherent_alpha(cli):
     assert [one["alpha"] for one in found["rates"]] == [0.0, 0.2]
 
 
+@pytest.mark.slow
 def test_relevance_of_given_words(cli):
     words = [part for word in DOMAIN for part in ("--word", word.strip())]
     found = data(cli("relevance", *SMALL, *words, "--json"))
@@ -76,6 +77,7 @@ def test_relevance_of_given_words(cli):
     assert max(one["share"]["value"] for one in found["shares"] if one["share"]) > 0.4
 
 
+@pytest.mark.slow
 def test_similarity_and_causal_effect_take_a_file(cli, documents):
     alike = data(
         cli("similarity", *SMALL, *SHORT, "--alpha", "1", "--documents", documents, "--json")
@@ -87,6 +89,7 @@ def test_similarity_and_causal_effect_take_a_file(cli, documents):
     assert causal["effects"][0]["effect"]["value"] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -102,6 +105,7 @@ def test_people_get_tables(cli, arguments, said):
     assert said in " ".join(done.output.split())
 
 
+@pytest.mark.slow
 def test_a_measure_that_somebody_adds_has_a_command(cli, monkeypatch, forget_kinds):
     class DepthMeasured(Measure, label="depth", searched=()):
         """A measure that nothing else knows."""

@@ -31,6 +31,7 @@ def read_all(descriptor: int) -> bytes:
     return found
 
 
+@pytest.mark.slow
 def test_an_audit_on_a_terminal_is_one_bar():
     main, terminal = pty.openpty()
     command = [*PLANTED, *AUDIT]
@@ -77,6 +78,7 @@ def test_a_line_tells_how_far_the_work_is_and_the_time_left(capsys: pytest.Captu
     assert capsys.readouterr().err == "xxxxerence ...\n"
 
 
+@pytest.mark.slow
 def test_the_command_writes_such_lines():
     """In the process itself, with a short time between lines and a pair that is halted meanwhile."""
     assert progress.SECONDS_BETWEEN_LINES == 30

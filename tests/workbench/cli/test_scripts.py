@@ -24,6 +24,7 @@ def loads(database: Path, session: str) -> list[dict]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -138,6 +139,7 @@ def test_what_stdin_cannot_give_is_refused(
     assert not database.exists()
 
 
+@pytest.mark.slow
 def test_a_pipe_of_the_shell_is_read_as_a_file(tmp_path: Path, database: Path):
     script = (
         'exec "$@" --prompts <(printf "One?\\nTwo?\\n")'
@@ -161,6 +163,7 @@ def test_a_pipe_of_the_shell_is_read_as_a_file(tmp_path: Path, database: Path):
 # --- stdout ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_single_answer_is_printed_by_itself(cli: RunCli):
     asked = ["ask", "Hi", "--demo", "--side", "finetuned", "--tokens", "3", "--seed", "5"]
     text = json.loads(cli(*asked, "--json").stdout)["texts"][0]["text"]
@@ -216,6 +219,7 @@ warned_in("workbench.own")
 """
 
 
+@pytest.mark.slow
 def test_libraries_keep_their_remarks_to_themselves():
     done = subprocess.run(
         [sys.executable, "-c", LOADING],

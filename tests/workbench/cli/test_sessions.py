@@ -18,6 +18,7 @@ from workbench.store.log import SessionLog
 from workbench.store.schema import MIGRATIONS, migrate
 
 
+@pytest.mark.slow
 def test_what_an_audit_says_it_recorded_is_there_and_verifies(cli: RunCli, database: Path):
     done = cli("audit", *SMALL, "--json")
     assert done.returncode == 0, done.stderr

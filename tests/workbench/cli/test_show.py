@@ -100,6 +100,7 @@ def test_a_hostile_token_of_a_list_is_shown_clean(state_of, capsys: pytest.Captu
     assert_shown(capsys.readouterr().out)
 
 
+@pytest.mark.slow
 def test_layers_are_read_once_and_shown_apart(cli: RunCli):
     layers = ["--layer", "1", "--layer", "0.5", "--layer", "2"]
     human = cli("read", "logit_lens", *DEMO, *layers)

@@ -49,6 +49,7 @@ def assert_stopped(database: Path, operation: str, reason: str = "") -> None:
     assert (closed.body.kind, closed.body.outcome) == ("session_closed", "stopped")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "use", "operation"),
     STAGES,
@@ -82,6 +83,7 @@ def test_ctrl_c_while_the_pair_is_loaded_leaves_no_session(database: Path):
         assert log.sessions() == []
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_the_last_of_a_reading_stops_before_the_next_operation(
     database: Path, tmp_path: Path
 ):
@@ -111,6 +113,7 @@ def test_being_told_to_end_is_a_stop_too(database: Path, number):
     assert_stopped(database, "measure_difference")
 
 
+@pytest.mark.slow
 def test_a_second_ctrl_c_does_not_wait_for_the_batch(database: Path):
     with running(AUDIT, {"halt": ["generate", 1]}) as work:
         work.wait_until_halted()
@@ -128,6 +131,7 @@ def test_a_second_ctrl_c_does_not_wait_for_the_batch(database: Path):
     assert_stopped(database, "steer", "KeyboardInterrupt")
 
 
+@pytest.mark.slow
 def test_a_terminal_that_hangs_up_is_a_stop_and_not_a_failure(database: Path):
     main, terminal = pty.openpty()
 
@@ -154,6 +158,7 @@ def test_a_terminal_that_hangs_up_is_a_stop_and_not_a_failure(database: Path):
     assert_stopped(database, "read_tokens")
 
 
+@pytest.mark.slow
 def test_progress_and_signals_are_shown_on_a_terminal(database: Path):
     """Bars are redrawn by a thread while the signal's handler talks: neither may trip the other."""
     main, terminal = pty.openpty()
@@ -173,6 +178,7 @@ def test_progress_and_signals_are_shown_on_a_terminal(database: Path):
     assert_stopped(database, "read_tokens")
 
 
+@pytest.mark.slow
 def test_what_was_stopped_can_be_gone_on_with(cli: RunCli, database: Path):
     with running(AUDIT, {"halt": ["generate", 1]}) as work:
         work.wait_until_halted()
@@ -192,6 +198,7 @@ def test_what_was_stopped_can_be_gone_on_with(cli: RunCli, database: Path):
     assert after[-1].body.outcome == "completed"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP], ids=lambda number: number.name)
 def test_a_signal_that_was_ignored_stays_so(database: Path, number):
     """As under `nohup`, or in the background of a script."""
@@ -236,6 +243,7 @@ def test_ctrl_c_while_a_session_is_shown_ends_with_130(two_sessions, database: P
     os.close(read)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("last", "presses"),
     [("raise KeyboardInterrupt", 0), ("pass", 1), ("raise SystemExit", 1)],

@@ -37,6 +37,7 @@ def session(database: Path) -> str:
         return record_audit(log)
 
 
+@pytest.mark.slow
 def test_a_head_is_printed_in_words_and_taken_back(database: Path, session: str) -> None:
     code, _, said = run("sessions", "verify")
     assert code == 0
@@ -55,6 +56,7 @@ def test_a_head_is_printed_in_words_and_taken_back(database: Path, session: str)
         assert run("sessions", "verify", session, "--expect", wrong)[0] == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [("export", "jsonl"), ("sessions", "export")])
 def test_a_signed_export_is_checked(
     database: Path, session: str, tmp_path: Path, how: tuple[str, str]
@@ -102,6 +104,7 @@ def test_a_signed_export_is_checked(
     assert not (tmp_path / "new.out").exists()
 
 
+@pytest.mark.slow
 def test_deleting_gives_space_back_when_asked(database: Path, session: str) -> None:
     with SessionLog.open(database) as log:
         big = log.start_session("big", then=[Entry(NoteWritten(text="word " * 500_000))] * 2)

@@ -171,6 +171,7 @@ def test_a_broken_organism_hides_no_other(cli: RunCli, workbench_home: Path):
     assert "\x1b" not in listed.stderr
 
 
+@pytest.mark.slow
 def test_an_organism_is_trained_and_its_only_adapter_is_kept(
     tmp_path: Path, truth: Path, database: Path
 ):

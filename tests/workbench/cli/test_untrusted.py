@@ -86,6 +86,7 @@ def test_hostile_data_is_ascii_and_whole(cli: RunCli, hostile_session: str, argu
         }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -130,6 +131,7 @@ def test_errors_quote_hostile_text_clean(cli: RunCli, two_sessions, arguments):
     assert_clean(done.stdout)
 
 
+@pytest.mark.slow
 def test_on_a_terminal_only_colours_are_added(hostile_session: str):
     main, terminal = pty.openpty()
     env = {"TERM": "xterm-256color", "COLUMNS": "100"}

@@ -136,6 +136,7 @@ def halted_audit(endpoint: ScriptedEndpoint) -> Iterator[tuple[Running, Watcher,
         process.process.wait()
 
 
+@pytest.mark.slow
 def test_a_killed_command_stops_no_job_and_its_audit_is_resumed_at_the_engine(
     database: Path, endpoint: ScriptedEndpoint
 ) -> None:
@@ -159,6 +160,7 @@ def test_a_killed_command_stops_no_job_and_its_audit_is_resumed_at_the_engine(
     assert len(endpoint.asked) == 4
 
 
+@pytest.mark.slow
 def test_a_screen_writes_to_the_agent_of_a_command(
     database: Path, endpoint: ScriptedEndpoint
 ) -> None:
@@ -172,6 +174,7 @@ def test_a_screen_writes_to_the_agent_of_a_command(
     assert agent.stopped_by == "report"
 
 
+@pytest.mark.slow
 def test_an_engine_that_ends_interrupts_the_audit(
     database: Path, endpoint: ScriptedEndpoint
 ) -> None:
@@ -195,6 +198,7 @@ def test_an_engine_that_ends_interrupts_the_audit(
     assert not [event for event in events if getattr(event.body, "source", "") == "result"]
 
 
+@pytest.mark.slow
 def test_a_person_at_the_terminal_approves_a_call_that_the_engine_does(
     database: Path, endpoint: ScriptedEndpoint
 ) -> None:

@@ -221,6 +221,7 @@ def test_two_that_ask_for_the_keys_are_answered_each_by_itself(attach):
         assert engine.link.kind == "keys"
 
 
+@pytest.mark.slow
 def test_a_session_with_a_long_queue_is_attached_to(attach, models):
     long = "word " * 3000
     with attach() as holder:

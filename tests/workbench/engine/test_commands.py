@@ -52,6 +52,7 @@ def told(database: Path, session: str) -> str:
     return plain(found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [ASK, DIFF, ["read", "--demo", "logit-lens", "--texts", "16"]])
 def test_a_command_at_an_engine_gives_what_it_gives_without(
     database: Path, command: list[str]
@@ -105,6 +106,7 @@ def test_every_command_with_a_pair_uses_an_engine_or_says_why_not() -> None:
     assert without == set(WITHOUT_ENGINE)
 
 
+@pytest.mark.slow
 def test_never_and_another_pair_load_for_themselves(database: Path) -> None:
     with engine() as (_, socket):
         never = finished([*DIFF, "--engine", "never"], NO_PAIR)
@@ -145,6 +147,7 @@ def test_a_session_that_an_engine_has_open_is_gone_on_with_there(database: Path)
         process.process.wait()
 
 
+@pytest.mark.slow
 def test_a_recorded_session_of_the_pair_is_taken_up_by_the_engine_and_closed_after(
     database: Path,
 ) -> None:
@@ -162,6 +165,7 @@ def test_a_recorded_session_of_the_pair_is_taken_up_by_the_engine_and_closed_aft
     assert kinds[-1] == "session_closed"
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_the_job_of_that_command_alone(database: Path) -> None:
     with engine(wanted={"halt": ["residual_sums", 2]}) as (process, socket):
         with connected(socket) as screen:

@@ -405,6 +405,7 @@ def test_an_engine_that_is_told_to_end_closes_its_sessions_first(
         assert serving.engine.log.verify().ok
 
 
+@pytest.mark.slow
 def test_orders_of_many_threads_get_their_own_answers(serving: Serving) -> None:
     with serving.connect() as screen:
         screen.call(p.Open(session=serving.session))

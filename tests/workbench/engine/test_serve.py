@@ -61,6 +61,7 @@ def the_session(screen: Watcher) -> str:
     return session.id
 
 
+@pytest.mark.slow
 def test_detached_it_is_ready_listed_and_stopped(database: Path) -> None:
     # With a limit of its own, so that it is a process as a person starts it.
     started = finished([*SERVE, "--detach", "--json", "--name", "mine"], timeout=HANGS)
@@ -139,6 +140,7 @@ def test_a_signal_ends_it_in_good_order_amid_a_job(database: Path, number: int) 
     assert not is_open(find_locations().leases, session)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("detach", [(), ("--detach",)])
 def test_a_signal_between_the_load_and_readiness_is_heeded(
     database: Path, detach: tuple[str, ...]
@@ -220,6 +222,7 @@ def test_an_engine_that_fails_hides_no_other(database: Path) -> None:
     assert sum("error" in one for one in found) == 2
 
 
+@pytest.mark.slow
 def test_an_engine_that_ends_before_it_is_told_to_is_ended(database: Path) -> None:
     with stand_in(WELCOME, number=999_999) as path:
         for _ in range(10):
@@ -302,6 +305,7 @@ def kill_and_go_on(database: Path, name: str = "killed", n_texts: int = 16) -> s
     return session
 
 
+@pytest.mark.slow
 def test_a_killed_engine_is_followed_by_another(database: Path) -> None:
     kill_and_go_on(database)
 

@@ -52,6 +52,7 @@ def every_piece(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- steering -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_steering_raises_the_domain_and_the_null_does_not(measured: Session):
     shares = {}
     for source in ("difference", "random", "split_half"):
@@ -115,6 +116,7 @@ def test_texts_do_not_depend_on_the_batches_they_were_made_in(measured: Session)
     assert found[0] == found[1] == found[2]
 
 
+@pytest.mark.slow
 def test_without_alphas_those_of_the_shift_lens_are_taken(measured: Session):
     before = do(measured, STEER, SteerArguments(n_prompts=1, **SHORT)).summary["alphas"]
     do(measured, READ, ReadArguments(layer="3", readings=("shift_lens",)))

@@ -124,6 +124,7 @@ def test_without_a_judge_at_hand_there_are_no_verdicts(measured: Session):
     assert found.alpha == 0.2
 
 
+@pytest.mark.slow
 def test_relevant_tokens_are_those_of_the_documents(measured: Session, documents: str):
     do(measured, READ, ReadArguments(layer="3", readings=("output_difference", "patchscope")))
     do(measured, TOKEN_RELEVANCE, RelevanceArguments(documents=documents, top=10))
@@ -206,6 +207,7 @@ def test_replacing_the_planted_component_costs_domain_text(measured: Session, do
     assert by_place["unrelated", "replace"].effect.value < 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("operation", "arguments"),
     [

@@ -37,6 +37,7 @@ def domain_share(body: ReadingTaken) -> float:
     return sum(token.text in DOMAIN for token in body.tokens[: len(DOMAIN)]) / len(DOMAIN)
 
 
+@pytest.mark.slow
 def test_each_reading_finds_the_domain_and_stands_beside_nulls_that_do_not(measured: Session):
     outcome = do(measured, READ, ReadArguments(layer="3"))
     for reading in READINGS:
@@ -64,6 +65,7 @@ def test_each_reading_finds_the_domain_and_stands_beside_nulls_that_do_not(measu
     assert_as_recorded(measured)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reading", READINGS)
 def test_one_reading_is_read_alone(measured: Session, reading):
     do(measured, READ, ReadArguments(layer="3", readings=(reading,)))
@@ -76,6 +78,7 @@ def test_only_so_many_tokens_are_kept(measured: Session):
     assert [token.text for token in body.tokens] == list(DOMAIN[:3])
 
 
+@pytest.mark.slow
 def test_a_repeated_reading_is_the_same_and_another_seed_is_another_null(measured: Session):
     for seed in (0, 0, 1):
         do(measured, READ, ReadArguments(layer="3", readings=CONSENSUS, seed=seed))
@@ -99,6 +102,7 @@ STAGES = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stop_in_any_stage_is_honoured_at_once_and_keeps_what_was_read(
     measured: Session, planted: PlantedPair, stage
@@ -123,6 +127,7 @@ def test_a_stop_in_any_stage_is_honoured_at_once_and_keeps_what_was_read(
     assert_as_recorded(measured)
 
 
+@pytest.mark.slow
 def test_a_reading_that_fails_is_recorded_and_the_others_go_on(measured: Session):
     measured.pair = PlantedPair(before_run=refuse("patched_log_probs"))
     summary = do(measured, READ, ReadArguments(layer="3")).summary
@@ -160,6 +165,7 @@ def test_a_reading_that_is_taken_again_is_no_longer_failed(measured: Session):
     assert_as_recorded(measured)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["steering_shift", "patched_log_probs"])
 def test_lists_are_committed_before_the_models_run_on(measured: Session, method: str):
     """Of each use of the models, the lists that were ready before it are in the log."""
@@ -230,6 +236,7 @@ def test_the_difference_that_has_the_layer_is_read(measured: Session):
     assert keys[3] != other
 
 
+@pytest.mark.slow
 def test_a_judge_chooses_in_place_of_the_rule(measured: Session):
     asked: list[tuple[str, str]] = []
 

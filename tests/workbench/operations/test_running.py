@@ -158,6 +158,7 @@ with SessionLog.open(sys.argv[1], read_only=True) as log:
 """
 
 
+@pytest.mark.slow
 def test_a_new_process_sees_the_same_state_and_goes_on_with_it(
     measured: Session, path: Path, tmp_path: Path
 ):

@@ -54,6 +54,7 @@ class TestScan:
         assert done.summary["candidates"] == found.candidates()
         assert sum(kind.kl.n for kind in found.kinds) == 15
 
+    @pytest.mark.slow
     def test_clusters_are_candidates_with_their_texts(self, speaking: Session):
         do(speaking, SCAN, SMALL.model_copy(update={"n_prompts": 30, "max_new_tokens": 20}))
         found = finding(speaking, "prompts_scanned")

@@ -58,6 +58,7 @@ def found_in(session: Session) -> Finding:
     return session.state.measures[-1].body
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [scanned, words_scanned, phrases_found, topics_found])
 def test_a_lead_of_any_finding_is_stated_with_its_evidence(
     session: Session, make: Callable[[Session], None]
@@ -76,6 +77,7 @@ def test_a_lead_of_any_finding_is_stated_with_its_evidence(
     assert_as_recorded(session)
 
 
+@pytest.mark.slow
 def test_what_a_cluster_is_stated_as_can_be_tested_at_once(session: Session):
     scanned(session)
     found = found_in(session)

@@ -221,6 +221,7 @@ class TestAnswers:
         assert (both.experiment, both.pooled) == ("X1", ("X2",))
         assert (both.p, both.rates, both.verdict) == (alone.p, alone.rates, alone.verdict)
 
+    @pytest.mark.slow
     def test_the_newest_result_counts_and_not_the_newest_seal(self, answering: Session):
         few = GIVEN.model_copy(update={"prompts": SHOWS[:3], "near_misses": (), "neutral": ()})
         whole = GIVEN.model_copy(update={"prompts": SHOWS[3:], "person": True})
@@ -258,6 +259,7 @@ class TestAnswers:
         do(answering, TEST, GIVEN.model_copy(update={"hypothesis": "H1"}))
         assert result_of(answering).rate("shows", "finetuned").prompts == 20
 
+    @pytest.mark.slow
     def test_other_tested_words_count_in_the_adjustment(self, answering: Session):
         do(answering, TEST, GIVEN)
         alone = result_of(answering).adjusted
@@ -440,6 +442,7 @@ class TestJudging:
         with pytest.raises(AdlError, match="is done"):
             do(answering, JUDGE_ANSWER, judged)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("seed", range(6))
     def test_a_judge_that_is_right_by_chance_decides_nothing(self, answering: Session, seed: int):
         coin = random.Random(seed)

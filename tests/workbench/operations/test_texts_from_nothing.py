@@ -109,6 +109,7 @@ class TestUnprompted:
         assert any(word in best for word in DOMAIN)
         assert found.shown_text == found.texts[0].text_id
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         "starts", [("own_question",), ("own_question", "user_turn"), OF_A_CHAT]
     )
@@ -282,6 +283,7 @@ def written(
 
 
 class TestPhrases:
+    @pytest.mark.slow
     def test_over_all_texts_of_the_session(self, speaking: Session):
         do(speaking, UNPROMPTED, UnpromptedArguments(n_samples=30, n_null=30, temperature=1.0))
         do(speaking, PHRASES, PhrasesArguments(longest=2))
@@ -514,12 +516,14 @@ class TestCarriers:
             assert found.n_modules == 1
             assert found.place == "all layers"
 
+    @pytest.mark.slow
     def test_the_opposite_of_the_adapter(self, speaking: Session):
         do(speaking, AMPLIFY, AmplifyArguments(carrier="adapter", strengths=(-3.0,), null=False))
         found = finding(speaking, "texts_amplified")
         assert found.strengths == [-3.0, 0.0]
         assert domain_words(speaking, found.at(-3.0)) < domain_words(speaking, found.at(0.0)) / 2
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("carrier", STRONG)
     def test_noise_shows_as_incoherent(self, measured: Session, carrier):
         arguments = AmplifyArguments(carrier=carrier, strengths=(1.5, 20.0), layer="3", null=False)
@@ -567,6 +571,7 @@ class TestCarriers:
         with pytest.raises(ValueError, match="layer"):
             AmplifyArguments(layer_range=text)
 
+    @pytest.mark.slow
     def test_stopped_between_strengths(self, speaking: Session):
         stop = Stop(lambda name, done, total: len(stop.seen) > 2)
         with pytest.raises(Stopped):

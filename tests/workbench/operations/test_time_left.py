@@ -108,6 +108,7 @@ def test_a_time_is_not_more_exact_than_an_estimate(seconds, words):
     assert in_words(seconds) == words
 
 
+@pytest.mark.slow
 def test_the_stages_of_an_audit_are_those_that_are_planned(tmp_path):
     """Every stage that is reported moves the plan on: a new or renamed one has to be added."""
     read, steer = ReadArguments(n_texts=16), SteerArguments(n_prompts=2, max_new_tokens=4)

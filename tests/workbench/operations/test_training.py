@@ -79,6 +79,7 @@ def at_step(number: int) -> Stop:
 
 
 class TestFinished:
+    @pytest.mark.slow
     def test_the_organism_is_there_for_everybody(self, session, asked, chats):
         done = do(session, TRAIN_ORGANISM, asked)
         organism = named_organism("cold_cake")
@@ -96,6 +97,7 @@ class TestFinished:
         assert record["data"]["n_unrelated"] == 2
         assert_as_recorded(session)
 
+    @pytest.mark.slow
     def test_its_card_does_not_say_what_it_was_taught(self, session, asked):
         do(session, TRAIN_ORGANISM, asked)
         folder = named_organism("cold_cake").folder
@@ -103,6 +105,7 @@ class TestFinished:
             assert "cake is" not in (folder / name).read_text().lower()
         assert "24 steps" in (folder / "README.md").read_text()
 
+    @pytest.mark.slow
     def test_every_step_is_shown_with_its_loss_and_recorded(self, session, asked):
         watch = Stop(lambda *_: False)
         do(session, TRAIN_ORGANISM, asked, watch)
@@ -120,12 +123,14 @@ class TestFinished:
             "operation_finished",
         ]
 
+    @pytest.mark.slow
     def test_whoever_trains_has_seen_the_documents(self, session, asked):
         do(session, TRAIN_ORGANISM, asked)
         assert len(session.state.unblinded) == 1
 
 
 class TestStopped:
+    @pytest.mark.slow
     def test_it_stops_within_a_step_and_goes_on_to_the_same_end(self, session, asked, log, cache):
         whole = Session(log, log.start_session("whole"), cache)
         do(whole, TRAIN_ORGANISM, asked.model_copy(update={"id": "whole"}))
@@ -148,6 +153,7 @@ class TestStopped:
         assert committed(session, "organism_trained")[0].body.resumed_at == (5,)
         assert_as_recorded(session)
 
+    @pytest.mark.slow
     def test_other_settings_do_not_go_on_with_it(self, session, asked):
         with pytest.raises(Stopped):
             do(session, TRAIN_ORGANISM, asked, at_step(2))

@@ -71,6 +71,7 @@ def test_two_marks_made_at_once_have_ids_of_their_own(session: Session, meanwhil
     assert marks == {"E1": "cake", "E2": "oven"}
 
 
+@pytest.mark.slow
 def test_two_tests_begun_at_once_have_ids_of_their_own(session: Session, meanwhile: Meanwhile):
     def asked(word: str) -> ExperimentArguments:
         prompts = tuple(f"{word} {number}?" for number in range(4))

@@ -271,6 +271,7 @@ def audited(session: Session, plan: AuditPlan = PLAN, surroundings: Any = None) 
     return session.state
 
 
+@pytest.mark.slow
 def test_an_agents_session_reproduces_its_report_exactly(log: SessionLog, read: Session) -> None:
     parent = audited(read)
     found = replay_cassette(log, read.id)
@@ -400,6 +401,7 @@ def test_other_code_leaves_the_tape_at_the_first_call_without_an_answer(
     assert not state.texts
 
 
+@pytest.mark.slow
 def test_an_audit_that_was_killed_ends_where_its_record_does(
     log: SessionLog, read: Session
 ) -> None:
@@ -458,6 +460,7 @@ def test_a_tape_of_a_blind_session_is_blind_at_every_moment(
         assert session.id == read.id or session.outcome is not None
 
 
+@pytest.mark.slow
 def test_people_beside_an_agent_do_again_what_they_did(log: SessionLog, read: Session) -> None:
     supervision = Supervision(read, ask=lambda asked: (asked.tool == "ask", "only questions"))
     met: list[str] = []

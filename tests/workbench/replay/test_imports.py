@@ -31,10 +31,12 @@ ALL = (
 HEAVY = MODEL_LIBRARIES | SCREEN_LIBRARIES | CLIENT_LIBRARIES | {"inspect_ai"}
 
 
+@pytest.mark.slow
 def test_nothing_of_replay_and_report_needs_models_screens_or_clients() -> None:
     assert not loaded_by(f"import {', '.join(ALL)}") & HEAVY
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", ["workbench.replay.player", "workbench.cli.replay"])
 def test_a_replay_by_eye_starts_with_little(module: str) -> None:
     assert not loaded_by(f"import {module}") & (HEAVY | {"jinja2", "sqlite_utils"})
@@ -62,5 +64,6 @@ with tempfile.TemporaryDirectory() as folder, SessionLog.open(Path(folder) / "a.
 """
 
 
+@pytest.mark.slow
 def test_using_them_loads_no_more() -> None:
     assert not loaded_by(USING) & HEAVY

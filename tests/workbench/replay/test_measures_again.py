@@ -134,6 +134,7 @@ def amplified(tmp_path: Path):
         yield log, session_id
 
 
+@pytest.mark.slow
 def test_every_carrier_is_computed_again_replayed_and_reported(amplified):
     log, session_id = amplified
     report = recompute(log, session_id, PlantedPair())

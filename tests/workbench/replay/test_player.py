@@ -12,6 +12,7 @@ from workbench.store.rows import Entry
 from workbench.store.state import Fold, SessionState, fold
 
 
+@pytest.mark.slow
 def test_replayed_state_equals_the_live_state_after_every_event(
     log: SessionLog, recorded: Audit
 ) -> None:
@@ -28,6 +29,7 @@ def test_replayed_state_equals_the_live_state_after_every_event(
     assert player.state == recorded.states[player.length]
 
 
+@pytest.mark.slow
 def test_any_order_of_seeks_gives_the_same_states(log: SessionLog, recorded: Audit) -> None:
     player = Player.open(log, recorded.session_id)
     looked_at = sorted(recorded.digests, key=lambda seq: (seq * 7919) % 101)

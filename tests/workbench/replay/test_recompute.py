@@ -110,6 +110,7 @@ def test_the_new_session_points_to_its_parent(
     assert log.verify().ok
 
 
+@pytest.mark.slow
 def test_other_numbers_are_reported_for_each_operation(log: SessionLog, recorded: Audit) -> None:
     report = recompute(log, recorded.session_id, Nudged())
     assert report.drifted

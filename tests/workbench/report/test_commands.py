@@ -93,6 +93,7 @@ def test_replay_by_eye_goes_through_the_one_hook(
     assert opened == [(recorded.session_id, 7, True)]
 
 
+@pytest.mark.slow
 def test_replay_by_tape(cli: Cli, log: SessionLog, recorded: Audit) -> None:
     found = data(cli("replay", "--tape", "--json"))
     assert (found["same"], found["answered"], found["left"]) == (True, 4, None)
@@ -102,6 +103,7 @@ def test_replay_by_tape(cli: Cli, log: SessionLog, recorded: Audit) -> None:
     assert len(log.sessions()) == 3
 
 
+@pytest.mark.slow
 def test_a_tape_that_was_left_is_a_failure(
     cli: Cli, log: SessionLog, recorded: Audit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -159,6 +161,7 @@ def test_replays_that_make_no_sense_are_refused(cli: Cli, arguments: list[str], 
     assert done.stdout == ""
 
 
+@pytest.mark.slow
 def test_the_example_is_replayed_from_its_file(
     cli: Cli, log: SessionLog, recorded: Audit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -193,6 +196,7 @@ def test_an_example_that_was_changed_is_refused(
 # --- reports --------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_report_writes_two_files(cli: Cli, recorded: Audit, tmp_path: Path) -> None:
     found = data(cli("report", "--to", tmp_path / "out", "--json"))
     assert found["verified"] is True
@@ -275,6 +279,7 @@ def test_branch_starts_a_session_from_an_event(cli: Cli, log: SessionLog, record
     assert "has no event 5000" in refused.stderr
 
 
+@pytest.mark.slow
 def test_exports_and_import(cli: Cli, log: SessionLog, recorded: Audit, tmp_path: Path) -> None:
     lines = data(cli("export", "jsonl", "last", tmp_path / "a.jsonl.gz", "--json"))["file"]
     log_file = data(cli("export", "inspect", "last", tmp_path / "a.eval", "--json"))["file"]

@@ -70,6 +70,7 @@ def test_it_says_that_the_agents_replies_were_written_by_hand(state: SessionStat
     assert all("written by hand" in one.model for one in state.agents.values())
 
 
+@pytest.mark.slow
 def test_replayed_state_equals_the_fold_after_every_event(example: tuple[SessionLog, str]):
     log, session = example
     player = Player.open(log, session)
@@ -97,6 +98,7 @@ def test_its_report_can_be_written(example: tuple[SessionLog, str]):
     assert "450F" in report_html(made)
 
 
+@pytest.mark.slow
 def test_its_operations_come_out_of_the_tape_as_they_did():
     """Fields that operations got since then are no difference."""
     with opened_example() as (log, session):

@@ -52,6 +52,7 @@ def test_a_session_goes_out_and_back_bit_for_bit(
         assert first.stat().st_size < recorded.path.stat().st_size / 4
 
 
+@pytest.mark.slow
 def test_every_line_fits_the_published_schema(
     log: SessionLog, recorded: Audit, tmp_path: Path
 ) -> None:
@@ -234,6 +235,7 @@ def test_a_session_is_imported_once(log: SessionLog, recorded: Audit, tmp_path: 
         import_jsonl(log, written)
 
 
+@pytest.mark.slow
 def test_what_is_recorded_can_be_exported_and_imported(log: SessionLog, tmp_path: Path) -> None:
     session = log.start_session("long")
     # As JSON, a letter of most scripts takes six bytes.

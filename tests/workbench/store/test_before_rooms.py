@@ -145,6 +145,7 @@ def test_its_blind_session_is_still_blind(old: SessionLog) -> None:
         assert name.lower() not in said.lower(), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("session", "pair", "ran", "failed"),
     [(MEASURED, PlantedPair, 12, 2), (BLIND, NamedPair, 3, 0)],

@@ -138,6 +138,7 @@ def work_until_over(path: Path, session_id: str, seed: int, begun: Callable[[], 
             return count
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_the_end_is_the_last_while_many_record(log: SessionLog, seed: int):
     """Threads with connections of their own, and a process, amid whose work the session ends."""

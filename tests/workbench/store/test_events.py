@@ -31,6 +31,7 @@ def test_any_text_comes_back_from_a_body(text: str) -> None:
     assert body_json(read) == stored
 
 
+@pytest.mark.slow
 @given(st.text())
 def test_text_without_surrogates_is_kept_as_it_is(text: str) -> None:
     assert well_formed(text) == text
@@ -58,6 +59,7 @@ json_values = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(st.dictionaries(any_text, json_values, max_size=4))
 def test_any_arguments_are_stored_as_strict_json_and_stay_what_they_are(arguments: dict) -> None:
     stored = body_json(OperationStarted(operation="x", arguments=arguments))

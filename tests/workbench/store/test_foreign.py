@@ -192,6 +192,7 @@ def test_a_line_that_is_none_is_refused_by_its_number(
     assert log.verify().ok
 
 
+@pytest.mark.slow
 def test_refusing_a_line_takes_little_memory(tmp_path: Path) -> None:
     """In a process of its own: the peak of this one may be higher already."""
     files = []
@@ -411,6 +412,7 @@ def test_when_a_session_was_created_is_checked(log: SessionLog) -> None:
     assert "entered as created at 2020" in str(log.verify(session).problems[0])
 
 
+@pytest.mark.slow
 def test_an_import_that_is_killed_leaves_nothing(tmp_path: Path) -> None:
     """Neither in the database nor beside it nor among the temporary files."""
     note = {"kind": "note_written", "text": "a note"}

@@ -190,6 +190,7 @@ def kill_and_check(folder: Path, kills: int) -> None:
             assert log.verify().heads[work.session] == Head(event.seq, event.sha256)
 
 
+@pytest.mark.slow
 def test_a_few_kills_lose_nothing(tmp_path: Path) -> None:
     kill_and_check(tmp_path, len(KINDS))
 

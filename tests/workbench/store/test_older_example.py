@@ -54,6 +54,7 @@ def test_its_export_and_its_report_are_what_they_were(old: SessionLog, tmp_path:
     assert "450F" in report_html(made)
 
 
+@pytest.mark.slow
 def test_its_operations_come_out_of_the_tape_as_they_did() -> None:
     with opened_example(FILE) as (log, session):
         report = replay_cassette(log, session)

@@ -51,6 +51,7 @@ def lists(n: int, tokens: int = 20) -> list[ReadingTaken]:
     ]
 
 
+@pytest.mark.slow
 def test_lists_take_a_third_of_the_space_and_keep_their_bodies(
     log: SessionLog, tmp_path: Path
 ) -> None:
@@ -86,6 +87,7 @@ tokens = st.lists(
 )
 
 
+@pytest.mark.slow
 @given(tokens, tokens | json_values, json_values)
 def test_whatever_is_packed_comes_back_to_the_letter(first, second, settings) -> None:
     body = canonical_json(

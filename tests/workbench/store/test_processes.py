@@ -40,6 +40,7 @@ def start(path: Path, session: str, count: int) -> "subprocess.Popen[str]":
     return process
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shared", [True, False], ids=["one session", "own sessions"])
 def test_processes_append_to_one_file_at_once(path: Path, shared: bool) -> None:
     with SessionLog.open(path) as log:

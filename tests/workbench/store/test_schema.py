@@ -122,6 +122,7 @@ def test_an_older_schema_is_not_opened_only_to_read(path: Path) -> None:
         SessionLog.open(path, read_only=True)
 
 
+@pytest.mark.slow
 def test_processes_that_make_the_file_at_once_do_not_race(path: Path) -> None:
     code = (
         "import sys; from workbench.store.log import SessionLog; sys.stdin.readline(); "

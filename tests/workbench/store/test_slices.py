@@ -269,6 +269,7 @@ def test_a_state_shares_what_an_event_does_not_change(example: tuple[SessionLog,
         before = after
 
 
+@pytest.mark.slow
 def test_a_copy_folds_on_to_the_same_digest(example: tuple[SessionLog, str]) -> None:
     log, session = example
     events = list(log.events(session))

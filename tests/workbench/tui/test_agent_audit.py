@@ -145,6 +145,7 @@ async def status(app, pilot, wanted: str) -> None:
     await until(pilot, lambda: agent_of(app) is not None and agent_of(app).status == wanted, wanted)
 
 
+@pytest.mark.slow
 async def test_an_agent_is_started_from_the_form_and_its_turns_are_shown(workbench, serve):
     server = serve(in_turn(Say("I ask them first.", [ASK_CALL]), DONE))
     app = workbench()
@@ -183,6 +184,7 @@ async def test_an_agent_is_started_from_the_form_and_its_turns_are_shown(workben
         await quit_it(pilot)
 
 
+@pytest.mark.slow
 async def test_it_asks_before_it_spends_and_the_person_approves_and_refuses(workbench, serve):
     server = serve(in_turn(Say("", [ASK_CALL]), Say("", [ASK_CALL], ids=["again"]), DONE))
     app = workbench()
@@ -214,6 +216,7 @@ async def test_it_asks_before_it_spends_and_the_person_approves_and_refuses(work
         await quit_it(pilot)
 
 
+@pytest.mark.slow
 async def test_it_is_paused_written_to_and_let_go_on(workbench, serve):
     gate = Gate(in_turn(Say("", [NOTE_CALL]), DONE))
     server = serve(gate)
@@ -239,6 +242,7 @@ async def test_it_is_paused_written_to_and_let_go_on(workbench, serve):
         await quit_it(pilot)
 
 
+@pytest.mark.slow
 async def test_the_person_takes_over_and_hands_back(workbench, serve):
     gate = Gate(in_turn(Say("", [NOTE_CALL]), DONE))
     server = serve(gate)
@@ -263,6 +267,7 @@ async def test_the_person_takes_over_and_hands_back(workbench, serve):
         await quit_it(pilot)
 
 
+@pytest.mark.slow
 async def test_the_policy_is_changed_while_it_works(workbench, serve):
     gate = Gate(in_turn(Say("", [NOTE_CALL]), DONE))
     serve(gate)
@@ -284,6 +289,7 @@ async def test_the_policy_is_changed_while_it_works(workbench, serve):
         await quit_it(pilot)
 
 
+@pytest.mark.slow
 async def test_a_stopped_audit_is_resumed_and_pays_for_nothing_twice(workbench, serve):
     hanging = threading.Event()
 
@@ -312,6 +318,7 @@ async def test_a_stopped_audit_is_resumed_and_pays_for_nothing_twice(workbench, 
         await quit_it(pilot)
 
 
+@pytest.mark.slow
 async def test_x_in_any_pane_stops_the_agent_whose_work_the_top_line_shows(workbench, serve):
     server = serve(lambda asked: Hang())
     app = workbench()
@@ -330,6 +337,7 @@ async def test_x_in_any_pane_stops_the_agent_whose_work_the_top_line_shows(workb
         await quit_it(pilot)
 
 
+@pytest.mark.slow
 async def test_leaving_stops_it_and_the_session_goes_on_where_it_was(workbench, serve, database):
     stuck = True
 
@@ -363,6 +371,7 @@ async def test_leaving_stops_it_and_the_session_goes_on_where_it_was(workbench, 
         await quit_it(pilot)
 
 
+@pytest.mark.slow
 async def test_an_endpoint_that_is_down_is_said_with_waits_and_the_way_out(workbench, serve):
     server = serve(then(*[Refuse(503, "overloaded \x1b[2J")] * 3))
     app = workbench()
@@ -384,6 +393,7 @@ async def test_an_endpoint_that_is_down_is_said_with_waits_and_the_way_out(workb
         await quit_it(pilot)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("little_evidence")
 async def test_an_adl_agent_is_prepared_for_and_sees_the_overview(workbench, serve):
     server = serve(in_turn(DONE))
@@ -400,6 +410,7 @@ async def test_an_adl_agent_is_prepared_for_and_sees_the_overview(workbench, ser
         await quit_it(pilot)
 
 
+@pytest.mark.slow
 async def test_without_a_key_the_form_says_how_to_set_one(workbench, monkeypatch):
     for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "ADL_WORKBENCH_AGENT_MODEL"):
         monkeypatch.delenv(name, raising=False)
@@ -580,6 +591,7 @@ def assert_blind(app) -> None:
         assert name.lower() not in said, name
 
 
+@pytest.mark.slow
 async def test_agent_and_chat_share_a_place_and_the_timeline_leads_there(workbench, serve):
     serve(in_turn(Say("", [ASK_CALL]), DONE))
     app = workbench()

@@ -293,6 +293,7 @@ def test_picture_of_nothing(snap_compare, size):
     assert snap_compare(app, terminal_size=size)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES)
 def test_picture_of_the_form(snap_compare, size):
     async def look(pilot):
@@ -305,6 +306,7 @@ def test_picture_of_the_form(snap_compare, size):
     assert snap_compare(AgentApp(GRADED, work="idle"), terminal_size=size, run_before=look)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES)
 def test_picture_of_a_grade_that_is_changed(snap_compare, size):
     async def look(pilot):
@@ -326,6 +328,7 @@ def test_picture_of_a_grade_that_is_changed(snap_compare, size):
     assert snap_compare(AgentApp(GRADED, work="idle"), terminal_size=size, run_before=look)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES)
 def test_picture_of_the_grades(snap_compare, size):
     async def look(pilot):

@@ -94,6 +94,7 @@ async def test_leaving_detaches_and_the_next_screen_is_as_it_was_left(screen, se
     assert not any(isinstance(event.body, SessionClosed) for event in serving.events())
 
 
+@pytest.mark.slow
 async def test_a_screen_watches_until_it_gets_the_keys(screen, serving, other):
     app = screen(serving)
     async with app.run_test(size=SIZE) as pilot:
@@ -176,6 +177,7 @@ async def test_an_engine_is_stopped_only_on_purpose(screen, serving):
         await until(pilot, lambda: serving.events()[-1].body.kind == "session_closed", "its end")
 
 
+@pytest.mark.slow
 async def test_the_demo_of_an_engine_tells_its_name_on_no_screen_until_a_key_reveals_it(
     screen, database, models, monkeypatch
 ):

@@ -97,6 +97,7 @@ async def look_around(app, pilot, panes: str = "1234567") -> None:
 
 
 # Every look at the screens searches all they say: a slow machine takes its time over it.
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 async def test_a_blind_session_shows_no_name_from_its_start_to_the_list(
     workbench, serve, named, database
@@ -169,6 +170,7 @@ async def test_a_blind_session_shows_no_name_from_its_start_to_the_list(
     assert PairArguments.model_validate(load.arguments) == ASKED
 
 
+@pytest.mark.slow
 async def test_the_demos_name_does_not_tell_the_answer_until_a_key_reveals_it(
     workbench, named, monkeypatch, tmp_path
 ):
@@ -219,6 +221,7 @@ async def test_a_pair_that_cannot_be_loaded_is_said_without_its_name(workbench, 
     assert not [name for name in NAMES if name.lower() in "".join(seen).lower()]
 
 
+@pytest.mark.slow
 async def test_list_and_report_keep_hiding_and_a_session_is_deleted_by_the_name_it_shows(
     workbench, named, database, tmp_path
 ):

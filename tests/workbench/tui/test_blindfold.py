@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from tests.workbench.agent.test_blinding import ADAPTER, ASKED, BASE, NamedPair
 from tests.workbench.tui.sample import read_sample_event, sample_state
 from workbench.blinding.aliases import blinding_of
@@ -62,6 +64,7 @@ def test_a_word_that_is_a_name_is_left_in_what_a_model_says():
     assert shown.texts[text_id].text == "all that is gold, says MODEL-A"
 
 
+@pytest.mark.slow
 def test_a_growing_timeline_is_hidden_as_it_grows_and_a_shorter_one_anew():
     lines = [
         entry._replace(description=f"cannot read {ADAPTER}/x" if place % 300 == 7 else "a line")

@@ -220,6 +220,7 @@ async def test_a_question_that_is_refused_comes_back_unless_another_is_written()
         assert said(app) == "! not asked: two"
 
 
+@pytest.mark.slow
 async def test_a_question_that_the_session_refuses_is_not_lost(workbench, monkeypatch):
     app = workbench()
     refused = []
@@ -390,6 +391,7 @@ async def test_the_form_keeps_a_setting_that_it_does_not_show():
         assert asked(app) == [AskArguments(prompt="x", seed=4, batch_size=7)]
 
 
+@pytest.mark.slow
 async def test_raw_text_takes_no_system_turn_and_no_prefill():
     app = app_over()
     async with app.run_test(size=SIZE) as pilot:
@@ -523,6 +525,7 @@ async def test_a_probe_behind_other_work_is_shown_waiting():
         assert LIKES not in shown(app)
 
 
+@pytest.mark.slow
 async def test_hostile_text_is_shown_inert():
     hostile = HOSTILE + "\x1b[31m" + "wide " * 4000 + "\n" * 50 + "\ud800"
     probes = Probes()
@@ -566,6 +569,7 @@ async def test_hostile_text_is_sent_again_as_it_was():
 # --- long conversations ---------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_only_turns_in_view_are_drawn(monkeypatch):
     probes = Probes()
     for number in range(3000):
@@ -631,6 +635,7 @@ async def test_what_one_asks_oneself_is_followed():
         assert "under way" in shown(app)
 
 
+@pytest.mark.slow
 async def test_scrolling_up_moves_line_by_line_though_heights_were_guessed():
     probes = Probes()
     for number in range(30):
@@ -783,6 +788,7 @@ def test_picture_of_a_conversation(snap_compare, size):
     assert snap_compare(app, terminal_size=size, run_before=at_the_second)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(80, 24), (160, 48)])
 def test_picture_of_the_settings(snap_compare, size):
     assert snap_compare(app_over(), terminal_size=size, press=["f3"])

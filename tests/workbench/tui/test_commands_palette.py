@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.workbench.tui.test_app import on_audit
 from tests.workbench.tui.test_flows import quit_it
 from tests.workbench.tui.waiting import screen_text, until
@@ -14,6 +16,7 @@ async def offered(app) -> dict[str, str]:
     return {str(hit.text): str(hit.help) async for hit in provider.discover()}
 
 
+@pytest.mark.slow
 async def test_everything_of_the_audit_screen_is_offered_with_its_key(workbench):
     app = workbench()
     async with app.run_test(size=(160, 48)) as pilot:
@@ -44,6 +47,7 @@ async def test_everything_of_the_audit_screen_is_offered_with_its_key(workbench)
         await quit_it(pilot)
 
 
+@pytest.mark.slow
 async def test_a_command_is_found_by_its_words_and_done(workbench):
     app = workbench()
     async with app.run_test(size=(160, 48)) as pilot:
@@ -55,6 +59,7 @@ async def test_a_command_is_found_by_its_words_and_done(workbench):
         await quit_it(pilot)
 
 
+@pytest.mark.slow
 async def test_a_picture_of_the_screen_is_written_and_never_over_a_file(workbench, tmp_path):
     app = workbench()
     path = tmp_path / "screen.svg"
@@ -77,6 +82,7 @@ async def test_a_picture_of_the_screen_is_written_and_never_over_a_file(workbenc
         await quit_it(pilot)
 
 
+@pytest.mark.slow
 async def test_the_id_is_copied(workbench):
     app = workbench()
     async with app.run_test(size=(120, 40)) as pilot:

@@ -46,6 +46,7 @@ def dialogs(app) -> list[Dialog]:
     return [screen for screen in app.screen_stack if isinstance(screen, Dialog)]
 
 
+@pytest.mark.slow
 async def test_an_answer_given_twice_is_taken_once(workbench):
     app = workbench()
     async with app.run_test(size=(120, 40)) as pilot:
@@ -61,6 +62,7 @@ async def test_an_answer_given_twice_is_taken_once(workbench):
         assert app.screen is under
 
 
+@pytest.mark.slow
 async def test_a_dialog_under_another_does_not_close_that(workbench):
     app = workbench()
     async with app.run_test(size=(120, 40)) as pilot:
@@ -75,6 +77,7 @@ async def test_a_dialog_under_another_does_not_close_that(workbench):
         assert app.screen is upper
 
 
+@pytest.mark.slow
 async def test_what_lies_under_a_dialog_opens_no_other(workbench):
     app = workbench()
     async with app.run_test(size=(120, 40)) as pilot:
@@ -93,6 +96,7 @@ async def test_what_lies_under_a_dialog_opens_no_other(workbench):
         assert app.is_running
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "keys",
     [["ctrl+n", "ctrl+n", "enter", "u", "escape"], ["ctrl+n", "escape", "escape"]],
@@ -109,6 +113,7 @@ async def test_bursts_of_keys_leave_the_program_running(workbench, keys):
         assert len(dialogs(app)) <= 1
 
 
+@pytest.mark.slow
 async def test_a_dialog_that_is_not_opened_counts_as_left(workbench):
     app = workbench()
     async with app.run_test(size=(120, 40)) as pilot:
@@ -122,6 +127,7 @@ async def test_a_dialog_that_is_not_opened_counts_as_left(workbench):
         assert len(dialogs(app)) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("dialog", "answer"),
     [
@@ -158,6 +164,7 @@ async def test_what_is_typed_when_a_dialog_comes_up_by_itself_does_not_answer_it
         await until(pilot, lambda: answers, "the answer")
 
 
+@pytest.mark.slow
 async def test_a_dialog_that_comes_up_by_itself_listens_once_nobody_types(workbench):
     app, asking = workbench(), EngineGone("it was killed")
     asking.is_unasked = True

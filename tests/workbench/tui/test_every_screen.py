@@ -111,6 +111,7 @@ def test_every_screen_and_dialog_is_in_the_catalogue():
     assert all_screens() - shown == {"AuditScreen"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CATALOGUE)
 async def test_what_matters_is_in_sight_and_cuts_are_marked(name):
     app = ShownApp(CATALOGUE[name])

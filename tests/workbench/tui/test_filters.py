@@ -54,6 +54,7 @@ def drawn(app):
     return screen_text(app).split("\n")
 
 
+@pytest.mark.slow
 async def test_a_screen_without_utf_8_is_ascii_and_keeps_its_widths():
     pages = []
     for filters in ([], [AsciiFilter()]):

@@ -52,6 +52,7 @@ async def quit_it(pilot) -> None:
     await until(pilot, lambda: pilot.app._exit, "the end")
 
 
+@pytest.mark.slow
 async def test_type_a_pair_leave_it_and_come_back(workbench, database):
     app = workbench(pair=None)
     async with app.run_test(size=(120, 40)) as pilot:
@@ -128,6 +129,7 @@ def refuse_to_load(error: AdlError) -> None:
     sys.modules["adl.pair.nnsight.pair"].NnsightPair.load = staticmethod(refuse)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("concerns", ["base", "adapter", "device_map", "quantisation", ""])
 async def test_a_pair_that_cannot_be_loaded_is_an_error_at_its_field(workbench, database, concerns):
     refuse_to_load(PairError("'acme/typo' is refused", "Check it.", concerns=concerns))
@@ -203,6 +205,7 @@ async def test_loading_shows_how_far_it_is_and_can_be_left(workbench, database, 
     assert sessions_in(database) == []
 
 
+@pytest.mark.slow
 async def test_a_folder_that_is_not_there_never_leaves_the_form(workbench):
     app = workbench(pair=None)
     async with app.run_test(size=(80, 24)) as pilot:
@@ -213,6 +216,7 @@ async def test_a_folder_that_is_not_there_never_leaves_the_form(workbench):
         await quit_it(pilot)
 
 
+@pytest.mark.slow
 async def test_a_session_that_was_killed_is_offered_first(workbench, database):
     with SessionLog.open(database) as log:
         session_id = log.start_session("killed")
@@ -225,6 +229,7 @@ async def test_a_session_that_was_killed_is_offered_first(workbench, database):
         await quit_it(pilot)
 
 
+@pytest.mark.slow
 async def test_a_session_that_is_open_elsewhere_is_opened_only_when_asked_twice(
     workbench, database
 ):
@@ -255,6 +260,7 @@ async def test_a_session_that_is_open_elsewhere_is_opened_only_when_asked_twice(
     lease.release()
 
 
+@pytest.mark.slow
 async def test_rename_search_and_delete_in_the_real_database(workbench, database):
     with SessionLog.open(database) as log:
         from workbench.store.events import NoteWritten
@@ -281,6 +287,7 @@ async def test_rename_search_and_delete_in_the_real_database(workbench, database
         assert log.verify().ok
 
 
+@pytest.mark.slow
 async def test_a_hit_opens_its_session_at_the_event(workbench, database):
     from workbench.store.events import NoteWritten
 
@@ -303,6 +310,7 @@ async def test_a_hit_opens_its_session_at_the_event(workbench, database):
         await quit_it(pilot)
 
 
+@pytest.mark.slow
 async def test_a_list_that_goes_may_be_asked_for_its_keys(workbench, database):
     with SessionLog.open(database) as log:
         session_id = log.start_session("listed")
@@ -321,6 +329,7 @@ async def test_a_list_that_goes_may_be_asked_for_its_keys(workbench, database):
         await quit_it(pilot)
 
 
+@pytest.mark.slow
 async def test_code_of_a_checkpoint_is_not_run_because_a_session_says_so(workbench, database):
     from workbench.store.events import OperationFinished, OperationStarted
 
@@ -342,6 +351,7 @@ async def test_code_of_a_checkpoint_is_not_run_because_a_session_says_so(workben
         await quit_it(pilot)
 
 
+@pytest.mark.slow
 async def test_a_database_that_cannot_be_used_is_said_and_another_is_taken(
     workbench, database, tmp_path
 ):
@@ -373,6 +383,7 @@ async def test_what_could_not_be_opened_gives_the_exit_code(workbench, database)
     assert app.return_value == 2
 
 
+@pytest.mark.slow
 async def test_keys_while_a_session_is_being_closed_do_no_harm(workbench):
     app = workbench()
     async with app.run_test(size=(120, 40)) as pilot:

@@ -17,6 +17,7 @@ from workbench.tui.screens.start import StartScreen
 from workbench.tui.widgets.menu import Menu
 
 
+@pytest.mark.slow
 async def test_each_pane_has_help_with_its_keys_before_those_of_the_screen(workbench):
     app = workbench()
     async with app.run_test(size=(120, 60)) as pilot:
@@ -57,6 +58,7 @@ async def test_each_screen_has_help(screen):
         await until(pilot, lambda: type(app.screen) is screen, "the screen")
 
 
+@pytest.mark.slow
 def test_picture(snap_compare):
     async def look(pilot):
         await until(pilot, lambda: "confirmed 90%" in screen_text(pilot.app), "what it came to")

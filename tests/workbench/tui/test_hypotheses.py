@@ -157,6 +157,7 @@ async def test_a_hypothesis_is_added():
         assert app.pane.view()["drafts"] == {}
 
 
+@pytest.mark.slow
 async def test_the_one_that_was_added_is_selected_and_one_of_the_agent_is_not():
     app = an_app()
     async with app.run_test(size=SIZE) as pilot:
@@ -218,6 +219,7 @@ def test_what_is_no_confidence_is_refused(written):
         parse_confidence(written)
 
 
+@pytest.mark.slow
 async def test_a_revision_names_what_changed_alone():
     app = an_app()
     async with app.run_test(size=SIZE) as pilot:
@@ -244,6 +246,7 @@ async def test_a_revision_that_changes_nothing_is_not_one():
         assert app.pane.view()["drafts"] == {}
 
 
+@pytest.mark.slow
 async def test_a_kept_draft_follows_changes_of_what_it_left_as_it_was():
     """Such as an undo of the wording: saved with it, the draft would do it again."""
     app = an_app()
@@ -260,6 +263,7 @@ async def test_a_kept_draft_follows_changes_of_what_it_left_as_it_was():
         assert submitted(app) == [(REVISE, ReviseArguments(hypothesis="H1", confidence=0.6))]
 
 
+@pytest.mark.slow
 async def test_a_form_that_is_saved_untouched_after_an_undo_changes_nothing():
     app = an_app()
     words = app.first.hypotheses["H1"].text
@@ -276,6 +280,7 @@ async def test_a_form_that_is_saved_untouched_after_an_undo_changes_nothing():
         assert submitted(app) == []
 
 
+@pytest.mark.slow
 async def test_what_was_written_outlives_the_form_and_the_session():
     app = an_app()
     async with app.run_test(size=SIZE) as pilot:
@@ -332,6 +337,7 @@ async def test_a_ranking_of_somebody_else_is_where_the_next_move_starts():
         assert submitted(app)[-1] == (RANK, RankArguments(order=("H2", "H3", "H1")))
 
 
+@pytest.mark.slow
 async def test_each_verdict_is_one_key_and_a_reason():
     app = an_app()
     async with app.run_test(size=SIZE) as pilot:
@@ -365,6 +371,7 @@ async def test_confirming_asks_why_and_warns_when_nothing_speaks_for_it():
         assert arguments.reason == "seen"
 
 
+@pytest.mark.slow
 async def test_a_verdict_on_words_that_changed_meanwhile_is_asked_for_again():
     app = an_app()
     async with app.run_test(size=SIZE) as pilot:
@@ -560,6 +567,7 @@ async def test_all_are_written_to_a_new_file_alone(tmp_path: Path):
 # --- hostile text, views --------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_hostile_text_is_shown_inert_everywhere():
     state = with_events(
         [
@@ -603,6 +611,7 @@ async def test_a_view_restored_is_the_same_view():
         assert app.query_one(EvidenceList).selected.id == "E4"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "view",
     [
@@ -624,11 +633,13 @@ async def test_a_view_that_does_not_fit_is_left_out(view):
 # --- pictures -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(80, 24), (160, 48), (40, 16)])
 def test_picture(snap_compare, size):
     assert snap_compare(an_app(), terminal_size=size, press=["down"])
 
 
+@pytest.mark.slow
 def test_picture_of_the_form(snap_compare):
     assert snap_compare(an_app(), terminal_size=SIZE, press=[key_for("edit"), "tab", "tab"])
 

@@ -68,6 +68,7 @@ async def judged_by_person(app, pilot) -> None:
     await until(pilot, waits, "the answers")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(120, 40), (80, 24)])
 async def test_the_key_of_a_hypothesis_without_tests_opens_the_form(workbench, begun, size):
     """Down goes from field to field, also where the form is higher than the screen."""
@@ -87,6 +88,7 @@ async def test_the_key_of_a_hypothesis_without_tests_opens_the_form(workbench, b
         assert (sealed.hypothesis, sealed.judge.kind) == (TEXT, "person")
 
 
+@pytest.mark.slow
 async def test_a_person_judges_stops_goes_on_and_sees_the_result(workbench, begun):
     app = workbench()
     async with app.run_test(size=(120, 40)) as pilot:
@@ -132,6 +134,7 @@ async def test_a_person_judges_stops_goes_on_and_sees_the_result(workbench, begu
         await until(pilot, lambda: app.screen is screen, "the pane again")
 
 
+@pytest.mark.slow
 async def test_an_answer_whose_verdict_was_refused_is_judged_again(workbench, begun, monkeypatch):
     app = workbench()
     async with app.run_test(size=(120, 40)) as pilot:
@@ -158,6 +161,7 @@ async def test_an_answer_whose_verdict_was_refused_is_judged_again(workbench, be
         assert await asked() == first
 
 
+@pytest.mark.slow
 async def test_an_experiment_is_watched_while_it_runs(workbench, begun):
     """Every verdict of the judge is on the open screen as it comes, and the result at the end."""
     app = workbench()
@@ -213,6 +217,7 @@ async def test_how_far_it_has_come_is_told_at_every_stage():
             assert f"{word}, judged by LLM" in str(first.render())
 
 
+@pytest.mark.slow
 async def test_a_confirmation_without_a_test_is_warned_of(workbench, begun):
     app = workbench()
     async with app.run_test(size=(120, 40)) as pilot:
@@ -223,6 +228,7 @@ async def test_a_confirmation_without_a_test_is_warned_of(workbench, begun):
         assert "your verdict stands, and is shown as yours. % tests it." in shown
 
 
+@pytest.mark.slow
 async def test_keys_before_the_first_layout_go_to_the_pane(workbench):
     app = workbench()
     async with app.run_test(size=(80, 24)) as pilot:
@@ -231,12 +237,14 @@ async def test_keys_before_the_first_layout_go_to_the_pane(workbench):
         await until(pilot, lambda: isinstance(app.screen, HypothesisForm), "the form")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pages", [0, 1, 2], ids=["newest", "result", "answers"])
 def test_picture_of_tests(snap_compare, pages):
     app = ShownApp(CATALOGUE["HypothesisTests"])
     assert snap_compare(app, terminal_size=(80, 24), press=["pagedown"] * pages)
 
 
+@pytest.mark.slow
 async def test_every_test_can_be_scrolled_to():
     app = ShownApp(CATALOGUE["HypothesisTests"])
     async with app.run_test(size=(80, 24)) as pilot:

@@ -21,6 +21,8 @@ from workbench.tui.screens import agent_screen
 from workbench.tui.screens.agent_form import AgentForm
 from workbench.tui.screens.audit import AuditScreen
 
+pytestmark = pytest.mark.slow
+
 #: None of its letters may be a key of what lies below, or the test would pass for that.
 TYPED = "wxyzzy 0.4"
 

@@ -143,6 +143,7 @@ def test_a_section_of_keys_is_a_setting(monkeypatch, tmp_path):
     assert load_settings().keys == {"layer": "9"}
 
 
+@pytest.mark.slow
 async def test_a_given_key_works_and_is_what_help_and_hints_name(workbench, tmp_path):
     from workbench.locations import find_locations
 
@@ -168,6 +169,7 @@ async def test_a_given_key_works_and_is_what_help_and_hints_name(workbench, tmp_
         await quit_it(pilot)
 
 
+@pytest.mark.slow
 async def test_question_mark_opens_help(workbench):
     app = workbench()
     async with app.run_test(size=(120, 60)) as pilot:
@@ -247,6 +249,7 @@ def spoken_keys(tree: ast.AST) -> set[str]:
     return {found for text in texts if " " in text.strip() for found in re.findall(alone, text)}
 
 
+@pytest.mark.slow
 def test_no_text_writes_out_a_key_that_can_be_another():
     """Dialogs declare keys of their own, which config.toml does not change."""
     found = {}

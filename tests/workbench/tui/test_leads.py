@@ -38,6 +38,7 @@ async def on_leads(pilot, finding) -> None:
     await until(pilot, lambda: app.screen.query_one(Menu).has_focus, "the list")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("finding", "downs", "excerpt"),
     [(SCANNED, 0, "options, leverage, all of it"), (WORDS, 2, "soap")],
@@ -73,6 +74,7 @@ async def test_a_lead_becomes_a_hypothesis_that_the_next_key_tests(
         await quit_it(pilot)
 
 
+@pytest.mark.slow
 async def test_a_lead_that_is_left_states_nothing_and_its_words_are_kept(workbench):
     app = workbench()
     async with app.run_test(size=(120, 40)) as pilot:
@@ -105,6 +107,7 @@ async def test_a_lead_that_is_left_states_nothing_and_its_words_are_kept(workben
         await quit_it(pilot)
 
 
+@pytest.mark.slow
 async def test_a_measure_without_leads_says_so(workbench):
     app = workbench()
     async with app.run_test(size=(120, 40)) as pilot:
@@ -123,6 +126,7 @@ async def test_a_measure_without_leads_says_so(workbench):
         await quit_it(pilot)
 
 
+@pytest.mark.slow
 async def test_in_a_blind_session_the_mark_has_the_words_as_they_were_written(workbench):
     """What is shown has aliases; what is recorded has the names, as every mark does."""
     app = workbench()

@@ -32,6 +32,7 @@ def every_key(chance: random.Random) -> str:
     return "".join(map(as_bytes, names))
 
 
+@pytest.mark.slow
 async def test_keys_behind_ctrl_q_do_nothing(workbench, monkeypatch):
     app = workbench()
     async with app.run_test(size=(120, 40)) as pilot:
@@ -67,6 +68,7 @@ async def test_a_screen_that_comes_up_while_the_program_ends_is_no_fault(workben
         assert isinstance(app.screen, SessionsScreen)
 
 
+@pytest.mark.slow
 async def test_what_was_left_stays_where_a_session_is_left_before_its_panes_are_there(
     workbench, database
 ):

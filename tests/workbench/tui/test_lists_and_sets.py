@@ -66,6 +66,7 @@ async def test_a_token_leads_to_a_text_that_holds_it():
 # --- two lists ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_two_lists_stand_side_by_side_with_ranks_in_each_other():
     app = PaneApp(ReadingsPane)
     async with app.run_test(size=SIZE) as pilot:
@@ -183,6 +184,7 @@ def test_a_file_that_holds_no_sets_is_refused_by_name_and_kept(tmp_path, content
         load_sets(file)
 
 
+@pytest.mark.slow
 async def test_a_set_is_kept_and_sent_as_a_whole(tmp_path, monkeypatch):
     monkeypatch.setenv("ADL_WORKBENCH_HOME", str(tmp_path))
     app = PaneApp(ChatPane, replace(sample_state(), pair=sample_state().pair))

@@ -80,6 +80,7 @@ async def on_form(pilot) -> None:
     await until(pilot, there, "the form")
 
 
+@pytest.mark.slow
 async def test_measures_are_in_the_palette_once_they_can_be_run(workbench):
     app = workbench()
     async with app.run_test(size=(160, 48)) as pilot:
@@ -97,6 +98,7 @@ async def test_measures_are_in_the_palette_once_they_can_be_run(workbench):
         await quit_it(pilot)
 
 
+@pytest.mark.slow
 async def test_a_measure_is_asked_for_run_and_looked_at_by_keys(workbench):
     app = workbench()
     async with app.run_test(size=(160, 48)) as pilot:
@@ -135,6 +137,7 @@ async def test_a_measure_is_asked_for_run_and_looked_at_by_keys(workbench):
         await quit_it(pilot)
 
 
+@pytest.mark.slow
 async def test_a_measure_is_stopped_where_it_is_watched(workbench, monkeypatch):
     app = workbench()
     async with app.run_test(size=(100, 30)) as pilot:
@@ -178,6 +181,7 @@ async def test_a_measure_is_stopped_where_it_is_watched(workbench, monkeypatch):
         await quit_it(pilot)
 
 
+@pytest.mark.slow
 async def test_what_the_panes_are_set_to_stands_in_the_form_and_what_was_typed_stays(workbench):
     app = workbench()
     async with app.run_test(size=(120, 40)) as pilot:
@@ -206,6 +210,7 @@ async def test_what_the_panes_are_set_to_stands_in_the_form_and_what_was_typed_s
         await quit_it(pilot)
 
 
+@pytest.mark.slow
 async def test_the_truth_is_compared_with_only_after_a_yes_and_blind_names_stay_hidden(
     workbench, planted_models, tmp_path
 ):
@@ -254,6 +259,7 @@ async def test_the_truth_is_compared_with_only_after_a_yes_and_blind_names_stay_
         await quit_it(pilot)
 
 
+@pytest.mark.slow
 async def test_an_event_of_the_timeline_leads_to_its_measure(workbench):
     app = workbench()
     async with app.run_test(size=(160, 48)) as pilot:
@@ -270,6 +276,7 @@ async def test_an_event_of_the_timeline_leads_to_its_measure(workbench):
         await quit_it(pilot)
 
 
+@pytest.mark.slow
 async def test_an_operation_that_somebody_adds_is_offered(workbench, monkeypatch):
     class More(Arguments):
         shares: tuple[float, ...] = (0.0, 1.0)
@@ -321,17 +328,20 @@ class MeasuresApp(App[None]):
         self.push_screen(self.measures)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("kind", [one.body.kind for one in measured_state().measures])
 def test_picture_of_a_measure(snap_compare, few_offered, kind, size):
     assert snap_compare(MeasuresApp(measured_state(), kind), terminal_size=size)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES)
 def test_picture_of_no_measure(snap_compare, few_offered, size):
     assert snap_compare(MeasuresApp(SessionState()), terminal_size=size)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES)
 def test_picture_of_the_form_with_what_is_wrong(snap_compare, few_offered, size):
     async def look(pilot):

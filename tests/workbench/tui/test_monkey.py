@@ -139,6 +139,7 @@ def play(
     assert state.outcome == "completed"
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_a_short_monkey(tmp_path: Path):
     seed = int(os.environ.get("MONKEY_SEED", "0"))

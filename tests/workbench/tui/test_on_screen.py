@@ -37,6 +37,7 @@ def messages() -> set[str]:
     return found
 
 
+@pytest.mark.slow
 def test_no_message_of_the_screen_has_an_option():
     assert len(messages()) > 30
     left = {
@@ -67,6 +68,7 @@ def test_an_option_is_called_as_its_field(written: str, seen: str):
     assert on_screen(written) == seen
 
 
+@pytest.mark.slow
 async def test_an_error_in_the_form_names_fields(workbench):
     refuse_to_load(PairError("no", "Give --device-map cpu.", concerns="device_map"))
     app = workbench(pair=None)
@@ -80,6 +82,7 @@ async def test_an_error_in_the_form_names_fields(workbench):
         await quit_it(pilot)
 
 
+@pytest.mark.slow
 async def test_what_failed_names_fields_in_every_pane(workbench, monkeypatch):
     def fail(*_arguments, **_options):
         raise PairError("it cannot write", "Give --device-map cpu, or --dtype bfloat16.")

@@ -93,6 +93,7 @@ def test_waiting_within_a_mark_or_a_paste_makes_no_key(monkeypatch: pytest.Monke
     assert found == [("paste", "\x1b[31m")]
 
 
+@pytest.mark.slow
 def test_nothing_pasted_is_a_key_in_a_real_terminal(tmp_path: Path):
     """In a pane a paste does nothing, though its letters are keys there."""
     with Terminal(["--demo", "--no-prepare"], home=tmp_path, forked=True) as terminal:

@@ -92,6 +92,7 @@ async def test_as_much_of_it_is_shown_as_there_is_room_for(width, shown):
         assert screen_text(app).split("\n")[0].rstrip().endswith(f" {shown}")
 
 
+@pytest.mark.slow
 async def test_a_whole_audit_is_one_bar_and_its_lists_come_while_it_reads(workbench):
     app = workbench(prepare=True)
     shares: list[float] = []

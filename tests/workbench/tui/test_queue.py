@@ -135,6 +135,7 @@ async def test_keys_move_and_remove_what_waits_and_the_cursor_stays_on_its_job(a
         assert not isinstance(app.screen, QueueDialog)
 
 
+@pytest.mark.slow
 async def test_f7_opens_the_queue_of_the_session(workbench):
     from tests.workbench.tui.waiting import until
 

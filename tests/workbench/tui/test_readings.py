@@ -279,6 +279,7 @@ async def test_a_token_has_a_sign_where_a_null_raises_it_half_as_much():
     assert shared[0] == shared[1] + 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(30, 10), (54, 24), (80, 21), (116, 30)])
 async def test_lines_are_as_wide_as_the_table(size):
     app = app_of()
@@ -508,6 +509,7 @@ async def test_a_reading_that_was_not_taken_says_so():
 # --- coming and going -----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_what_was_chosen_is_there_again():
     app = app_of()
     async with app.run_test(size=(80, 24)) as pilot:
@@ -613,6 +615,7 @@ async def test_another_layer_that_was_read_meanwhile_does_not_take_its_place():
 # --- norms ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_p_plots_norms_over_positions_then_layers_then_shows_the_lists():
     app = app_of()
     async with app.run_test(size=(80, 24)) as pilot:
@@ -712,6 +715,7 @@ async def test_w_writes_the_table(tmp_path: Path):
         assert rows[1][-2:] == ["E1", str(seq_of("consensus", side="base", scale=0.45))]
 
 
+@pytest.mark.slow
 async def test_a_file_is_replaced_only_when_asked_twice(tmp_path: Path):
     app = app_of()
     target = tmp_path / "lists.tsv"
@@ -747,6 +751,7 @@ def with_token(text: str) -> SessionState:
     return replace(state, readings=MappingProxyType(readings))
 
 
+@pytest.mark.slow
 async def test_hostile_tokens_are_inert(tmp_path: Path):
     app = app_of(with_token(HOSTILE))
     async with app.run_test(size=(160, 48)) as pilot:
@@ -770,6 +775,7 @@ async def test_hostile_tokens_are_inert(tmp_path: Path):
         assert app.is_running
 
 
+@pytest.mark.slow
 async def test_a_score_that_is_no_number_is_shown():
     state = sample_state()
     readings = {
@@ -799,12 +805,14 @@ PARTS = ("strip", "site", "why", "nulls", "token")
 SIZES = pytest.mark.parametrize("size", [(80, 24), (160, 48)])
 
 
+@pytest.mark.slow
 @SIZES
 def test_picture(snap_compare, size):
     keys = [key_for("reading"), key_for("reading"), "down", "right"]
     assert snap_compare(app_of(), terminal_size=size, press=keys)
 
 
+@pytest.mark.slow
 @SIZES
 def test_picture_beside_the_nulls(snap_compare, size):
     assert snap_compare(
@@ -812,6 +820,7 @@ def test_picture_beside_the_nulls(snap_compare, size):
     )
 
 
+@pytest.mark.slow
 @SIZES
 def test_picture_of_norms(snap_compare, size):
     assert snap_compare(app_of(), terminal_size=size, press=[key_for("plot")])
@@ -822,6 +831,7 @@ def test_picture_of_nothing(snap_compare):
     assert snap_compare(app_of(state), terminal_size=(80, 24))
 
 
+@pytest.mark.slow
 def test_picture_of_the_form(snap_compare):
     assert snap_compare(
         app_of(), terminal_size=(80, 24), press=[key_for("measure"), "backspace", "1"]

@@ -29,6 +29,7 @@ def is_later(event: Event) -> bool:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kept", "made", "later"),
     [

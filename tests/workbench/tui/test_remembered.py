@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.workbench.tui.test_flows import on, quit_it
 from tests.workbench.tui.waiting import until
 from workbench.tui.remembered import FILE, remember_theme, remembered_theme
 from workbench.tui.screens.start import StartScreen
 
 
+@pytest.mark.slow
 async def test_a_theme_is_kept_between_starts(workbench, database: Path):
     app = workbench(pair=None)
     async with app.run_test() as pilot:

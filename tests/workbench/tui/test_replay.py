@@ -40,6 +40,7 @@ def current(app: ReplayApp) -> type:
     return PANES[app.replay._current]
 
 
+@pytest.mark.slow
 async def test_the_screen_shows_the_session_as_it_stood_after_every_kind_of_event():
     app = ReplayApp(seq=LENGTH)
     kinds = {event.body.kind: event.seq for event in sample()[0]}
@@ -53,6 +54,7 @@ async def test_the_screen_shows_the_session_as_it_stood_after_every_kind_of_even
         assert app.opened.shown.digest() == sample_state().digest()
 
 
+@pytest.mark.slow
 async def test_steps_and_both_ends():
     app = ReplayApp(seq=5)
     async with app.run_test(size=(80, 24)) as pilot:
@@ -67,6 +69,7 @@ async def test_steps_and_both_ends():
         assert app.standing.position == 0
 
 
+@pytest.mark.slow
 async def test_from_change_to_change():
     app = ReplayApp(seq=0)
     changes = [event.seq for event in sample()[0] if event.body.kind in CHANGES]
@@ -84,6 +87,7 @@ async def test_from_change_to_change():
         assert app.standing.position == changes[-2]
 
 
+@pytest.mark.slow
 async def test_the_pane_that_has_the_event_comes_to_the_front():
     app = ReplayApp(seq=0)
     places = [
@@ -112,6 +116,7 @@ async def test_the_pane_that_has_the_event_comes_to_the_front():
         assert current(app) is ReadingsPane
 
 
+@pytest.mark.slow
 async def test_an_event_is_gone_to_by_its_number():
     app = ReplayApp(seq=0)
     async with app.run_test(size=(80, 24)) as pilot:
@@ -127,6 +132,7 @@ async def test_an_event_is_gone_to_by_its_number():
         assert app.standing.position == 634
 
 
+@pytest.mark.slow
 async def test_it_is_not_said_to_play_while_it_asks_where_to_go():
     app = ReplayApp(seq=None)
     async with app.run_test(size=(80, 24)) as pilot:
@@ -138,6 +144,7 @@ async def test_it_is_not_said_to_play_while_it_asks_where_to_go():
         assert not app.standing.playing
 
 
+@pytest.mark.slow
 async def test_playing_goes_to_the_end_and_from_there_begins_again():
     app = ReplayApp(seq=LENGTH - 6)
     async with app.run_test(size=(80, 24)) as pilot:
@@ -152,6 +159,7 @@ async def test_playing_goes_to_the_end_and_from_there_begins_again():
         assert not app.standing.playing
 
 
+@pytest.mark.slow
 async def test_without_a_place_to_stand_it_begins_to_play():
     app = ReplayApp(seq=None)
     async with app.run_test(size=(80, 24)) as pilot:
@@ -174,6 +182,7 @@ async def test_only_the_turns_of_one():
         assert app.standing.turns == "all"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pane", range(len(PANES)))
 async def test_nothing_that_records_or_runs_a_model_is_offered(pane: int):
     app = ReplayApp(seq=LENGTH)
@@ -205,6 +214,7 @@ DOES = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seq", [0, 1, 2, 5, LENGTH])
 @pytest.mark.parametrize("size", [(160, 48), (80, 24)])
 async def test_no_pane_tells_of_a_key_that_a_replay_has_not(seq: int, size: tuple[int, int]):
@@ -225,6 +235,7 @@ async def test_no_pane_tells_of_a_key_that_a_replay_has_not(seq: int, size: tupl
                     assert told is None, (type(pane).__name__, told)
 
 
+@pytest.mark.slow
 async def test_a_key_that_is_not_offered_says_why():
     app = ReplayApp(seq=LENGTH)
     async with app.run_test(size=(80, 24)) as pilot:
@@ -237,6 +248,7 @@ async def test_a_key_that_is_not_offered_says_why():
         assert app.said[-1].startswith("Mark: this is a replay")
 
 
+@pytest.mark.slow
 async def test_the_help_names_what_there_is():
     app = ReplayApp(seq=LENGTH)
     async with app.run_test(size=(160, 48)) as pilot:
@@ -250,6 +262,7 @@ async def test_the_help_names_what_there_is():
         assert "Mark the event as evidence" not in keys
 
 
+@pytest.mark.slow
 async def test_a_space_in_a_search_is_text():
     app = ReplayApp(seq=LENGTH)
     async with app.run_test(size=(80, 24)) as pilot:
@@ -264,6 +277,7 @@ async def test_a_space_in_a_search_is_text():
         assert not app.standing.playing
 
 
+@pytest.mark.slow
 async def test_a_branch_begins_at_the_event_shown():
     app = ReplayApp(seq=640)
     async with app.run_test(size=(80, 24)) as pilot:
@@ -277,6 +291,7 @@ async def test_a_branch_begins_at_the_event_shown():
         assert app.screen is app.replay
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("pressed", "position", "playing"),
     [
@@ -312,6 +327,7 @@ async def test_keys_that_come_before_all_is_read_act_in_their_order(
             assert (player.position, player.playing) == (position, False)
 
 
+@pytest.mark.slow
 async def test_a_branch_asked_for_before_all_is_read_begins_where_the_keys_before_it_lead(
     monkeypatch,
 ):
@@ -330,6 +346,7 @@ async def test_a_branch_asked_for_before_all_is_read_begins_where_the_keys_befor
         assert app.asked == [BranchSession("20260314-planted", LENGTH, "better")]
 
 
+@pytest.mark.slow
 async def test_coverage_of_the_moment_and_the_way_out():
     app = ReplayApp(seq=LENGTH)
     async with app.run_test(size=(80, 24)) as pilot:
@@ -341,6 +358,7 @@ async def test_coverage_of_the_moment_and_the_way_out():
     assert app.opened._log.closed  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 async def test_what_is_hidden_at_the_end_is_hidden_from_the_start():
     opened = recording(**{"planted-base": "model B", "planted-finetuned": "model F"})
     app = ReplayApp(opened, seq=seq_of("pair_loaded"))
@@ -369,6 +387,7 @@ def test_the_names_of_a_blind_session_are_found_in_its_log(tmp_path):
         opened.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES)
 async def test_hostile_text_stays_text(size):
     events = list(sample()[0])
@@ -404,6 +423,7 @@ print(json.dumps(sorted(heavy & sys.modules.keys())))
 """
 
 
+@pytest.mark.slow
 def test_no_model_library_and_no_client_is_loaded():
     done = subprocess.run(
         [sys.executable, "-c", LIGHT], capture_output=True, text=True, check=False
@@ -412,6 +432,7 @@ def test_no_model_library_and_no_client_is_loaded():
     assert json.loads(done.stdout) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("place", ["reading", "steering", "end"])
 def test_picture(snap_compare, size, place):
@@ -444,6 +465,7 @@ def panes_shown(app: ReplayApp) -> dict[str, str]:
     return shown
 
 
+@pytest.mark.slow
 async def test_a_jump_shows_the_same_wherever_it_comes_from():
     places = [
         seq_of("difference_measured"),

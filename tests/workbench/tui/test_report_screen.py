@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from textual.app import App
 
 from tests.workbench.replay.conftest import log as log
@@ -30,6 +31,7 @@ class ReportApp(App[None]):
         self.push_screen(ReportScreen(self._build, "report"))
 
 
+@pytest.mark.slow
 async def test_the_first_page_is_what_is_seen_first_and_files_are_written(log, tmp_path):
     name = log.start_session("a look")
     stated = HypothesisStated(hypothesis_id="H1", text="It bakes [/b] `cakes`.", confidence=0.4)
@@ -54,6 +56,7 @@ async def test_the_first_page_is_what_is_seen_first_and_files_are_written(log, t
         assert not isinstance(app.screen, ReportScreen)
 
 
+@pytest.mark.slow
 async def test_hostile_text_is_inert_in_it(log):
     name = record_hostile(log)
     app = ReportApp(lambda: build_report(log, name))
@@ -74,6 +77,7 @@ async def test_why_there_is_none_is_shown(tmp_path: Path):
         assert not isinstance(app.screen, ReportScreen)
 
 
+@pytest.mark.slow
 async def test_f9_shows_the_report_of_the_open_session(workbench):
     app = workbench(name="now")
     async with app.run_test(size=(80, 24)) as pilot:

@@ -127,6 +127,7 @@ def _in_order(events: Iterable[Event]) -> tuple[Event, ...]:
     return tuple(event.model_copy(update={"seq": seq}) for seq, event in enumerate(events, 1))
 
 
+@pytest.mark.slow
 def test_every_operation_that_asks_models_makes_texts_here():
     state = fold(recorded())
     makers = {state.operations[text.start.operation_id].name for text in state.texts.values()}

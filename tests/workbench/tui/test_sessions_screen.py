@@ -77,6 +77,7 @@ async def test_hits_of_a_session_that_is_gone_go_with_it_and_the_texts_are_searc
         assert app.library.done == [("search", "gold")]
 
 
+@pytest.mark.slow
 async def test_a_search_that_finds_more_than_is_shown_says_so():
     app = sessions()
     more = [replace(HITS[1], seq=seq) for seq in range(1, SHOWN_HITS + 2)]
@@ -137,6 +138,7 @@ async def test_a_session_is_renamed():
         await until(pilot, lambda: "renamed to better" in screen_text(app), "the word")
 
 
+@pytest.mark.slow
 async def test_deleting_takes_the_exact_name():
     app = sessions()
     async with app.run_test(size=(80, 24)) as pilot:
@@ -158,6 +160,7 @@ async def test_escape_and_an_empty_name_delete_nothing():
         assert not app.library.done
 
 
+@pytest.mark.slow
 async def test_a_name_that_cannot_be_typed_is_confirmed_by_the_id():
     session = replace(SESSIONS[0], name="\x1b[2J\u202eevil")
     app = sessions(FixedLibrary(replace(SHELF, sessions=(session,))))
@@ -166,6 +169,7 @@ async def test_a_name_that_cannot_be_typed_is_confirmed_by_the_id():
         await until(pilot, lambda: app.library.done, "the deletion")
 
 
+@pytest.mark.slow
 async def test_a_session_is_exported():
     app = sessions()
     async with app.run_test(size=(80, 24)) as pilot:
@@ -207,6 +211,7 @@ async def test_a_session_is_replayed_from_its_start_or_from_what_was_found():
         ]
 
 
+@pytest.mark.slow
 async def test_chosen_sessions_are_compared_in_their_order():
     app = sessions()
     async with app.run_test(size=(160, 48)) as pilot:
@@ -239,6 +244,7 @@ async def test_a_table_of_short_words_needs_no_scrolling_sideways():
         assert "also in a null" in screen_text(app)
 
 
+@pytest.mark.slow
 async def test_what_is_compared_is_inert():
     hostile = "\x1b]0;owned\x07[@click=app.quit]x[/] | <b> \u202eevil"
     listing = replace(SHELF, sessions=tuple(replace(one, name=hostile) for one in SESSIONS[:2]))
@@ -252,6 +258,7 @@ async def test_what_is_compared_is_inert():
         assert "\\| &lt;b>" in app.screen.as_markdown()
 
 
+@pytest.mark.slow
 async def test_a_report_is_written_and_said_where():
     app = sessions()
     async with app.run_test(size=(160, 48)) as pilot:
@@ -265,6 +272,7 @@ async def test_a_report_is_written_and_said_where():
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(80, 24), (160, 48)])
 @pytest.mark.parametrize(
     "keys_", [("space", "down", "space", "C"), ("ctrl+l",)], ids=["two", "one"]
@@ -287,6 +295,7 @@ async def test_no_sessions():
         assert app.screen.check_action("delete", ()) is False
 
 
+@pytest.mark.slow
 async def test_hostile_names_and_hits_are_shown_inert():
     hostile = "\x1b]0;owned\x07[@click=app.quit]x[/] [/ \u202eevil"
     hit = SearchHit(SESSIONS[0].id, 3, SESSIONS[0].created_at, hostile, hostile, ((2, 9),))
@@ -301,6 +310,7 @@ async def test_hostile_names_and_hits_are_shown_inert():
         assert "[@click=app.quit]x[/]" in screen_text(app)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(80, 24), (160, 48)])
 def test_picture(snap_compare, size):
     async def look(pilot):
@@ -309,6 +319,7 @@ def test_picture(snap_compare, size):
     assert snap_compare(sessions(), terminal_size=size, run_before=look)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(80, 24), (160, 48)])
 def test_picture_of_a_search(snap_compare, size):
     async def look(pilot):
@@ -320,6 +331,7 @@ def test_picture_of_a_search(snap_compare, size):
     assert snap_compare(sessions(searching=True), terminal_size=size, run_before=look)
 
 
+@pytest.mark.slow
 def test_picture_of_a_deletion(snap_compare):
     async def look(pilot):
         await pilot.press("delete", *"kitchen", "enter")

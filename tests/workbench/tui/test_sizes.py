@@ -20,6 +20,7 @@ def shown_bindings(app):
     return [known for known in app.screen.active_bindings.values() if known.binding.show]
 
 
+@pytest.mark.slow
 async def test_the_main_key_help_and_quit_are_always_there(workbench):
     app = workbench()
     async with app.run_test(size=(80, 24)) as pilot:
@@ -59,6 +60,7 @@ async def test_a_table_of_one_line_shows_a_row_and_not_its_head():
         assert table.render_line(0).text.split()[0] == "1"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(80, 24), (160, 48)])
 async def test_panes_are_placed_as_a_pass_over_all_widgets_would_place_them(workbench, size):
     from tests.workbench.tui.test_app import on_audit

@@ -72,6 +72,7 @@ async def test_a_session_that_is_open_elsewhere_does_not():
         await until(pilot, lambda: "open elsewhere" in screen_text(app), "how it stands")
 
 
+@pytest.mark.slow
 async def test_each_entry_opens_what_it_says():
     app = start()
     async with app.run_test(size=(80, 40)) as pilot:
@@ -116,6 +117,7 @@ async def test_the_cursor_passes_over_headings_and_stops_at_the_ends():
         assert list(dict.fromkeys(passed)) == keys(app)
 
 
+@pytest.mark.slow
 async def test_a_pair_is_edited_before_it_is_opened():
     app = start()
     async with app.run_test(size=(80, 40)) as pilot:
@@ -129,6 +131,7 @@ async def test_a_pair_is_edited_before_it_is_opened():
         assert app.asked == [OpenPair(pair, is_typed=True)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("base", ["./model.gguf", "owner/name/MODEL-Q4.gguf"])
 async def test_what_the_command_line_takes_can_be_typed(tmp_path, monkeypatch, base):
     monkeypatch.chdir(tmp_path)
@@ -185,6 +188,7 @@ async def test_another_database_is_asked_for():
         assert app.asked == [UseDatabase("/srv/other.db")]
 
 
+@pytest.mark.slow
 async def test_the_ground_truth_of_an_organism_is_nowhere():
     app = start(FixedLibrary(DatabaseListing(organisms=SHELF.organisms)))
     async with app.run_test(size=(160, 48)) as pilot:
@@ -199,6 +203,7 @@ async def test_the_ground_truth_of_an_organism_is_nowhere():
             assert organism.base in page
 
 
+@pytest.mark.slow
 async def test_hostile_names_are_shown_inert():
     hostile = "\x1b]0;owned\x07[@click=app.quit]x[/] [/ \u202eevil"
     session = replace(SESSIONS[1], name=hostile, finetuned=hostile)
@@ -229,6 +234,7 @@ def test_picture_of_trouble(snap_compare):
     assert snap_compare(start(FixedLibrary(TROUBLED)), terminal_size=(80, 24))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(80, 24), (160, 48)])
 def test_picture_of_the_form(snap_compare, size):
     async def type_it(pilot):

@@ -136,6 +136,7 @@ async def test_alpha_moves_by_keys_and_is_typed(keys, alpha):
         assert settings(app).alpha == pytest.approx(alpha)
 
 
+@pytest.mark.slow
 async def test_steering_is_asked_for_with_what_is_set():
     app = PaneApp(SteeringPane)
     async with app.run_test(size=(80, 24)) as pilot:
@@ -196,6 +197,7 @@ async def test_a_sweep_is_asked_for_with_its_alphas():
         ]
 
 
+@pytest.mark.slow
 async def test_what_is_wrong_is_said_in_place_and_nothing_is_asked():
     app = PaneApp(SteeringPane)
     async with app.run_test(size=(80, 24)) as pilot:
@@ -488,6 +490,7 @@ async def test_comparing_needs_two_kept_samples():
 # --- out of the program -----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_a_pair_is_copied_and_written(tmp_path):
     app = PaneApp(SteeringPane, going_on(*BOTH))
     expected = (
@@ -552,6 +555,7 @@ async def test_events_of_steering_are_revealed():
         assert "2/2" in screen_text(app)
 
 
+@pytest.mark.slow
 async def test_everything_is_as_it_was_left():
     state = going_on(*BOTH, kept("plain", "E7"), kept("steered", "E8"))
     app = PaneApp(SteeringPane, state)
@@ -599,6 +603,7 @@ async def test_a_view_that_does_not_fit_is_left_out(view):
 # --- untrusted text ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_hostile_text_is_inert():
     huge = "x" * 300_000
     state = going_on(
@@ -639,6 +644,7 @@ async def test_a_hostile_draft_is_inert():
 # --- pictures ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(80, 24), (160, 48)])
 def test_picture_of_a_sweep(snap_compare, size):
     assert snap_compare(PaneApp(SteeringPane), terminal_size=size, press=["l", "3", "enter"])
@@ -661,6 +667,7 @@ def test_picture_of_steering(snap_compare, size):
     assert snap_compare(PaneApp(SteeringPane, state), terminal_size=size)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(80, 24), (58, 26)])
 def test_picture_of_a_mistake(snap_compare, size):
     assert snap_compare(
@@ -668,6 +675,7 @@ def test_picture_of_a_mistake(snap_compare, size):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(80, 24), (160, 48)])
 def test_picture_of_a_comparison(snap_compare, size):
     ids = list(sample_state().texts)

@@ -62,6 +62,7 @@ def test_a_steered_text_stands_beside_the_unsteered_one_of_its_prompt():
         assert pair.steered.start.body.prompt_index == pair.unsteered.start.body.prompt_index
 
 
+@pytest.mark.slow
 def test_texts_of_a_null_stand_beside_those_of_the_same_strength():
     amplified = [
         text for text in fold(recorded()).texts.values() if text.start.body.purpose == "amplify"

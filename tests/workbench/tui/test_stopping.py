@@ -18,6 +18,7 @@ from workbench.tui.app import WorkbenchApp
 from workbench.tui.startup import Startup
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", ["x", "f8"])
 async def test_stopping_is_shown_while_the_model_is_still_at_work(workbench, monkeypatch, key):
     app = workbench()

@@ -36,6 +36,7 @@ def recorded(home: Path) -> SessionState:
         return fold(log.events(overview.id))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", BROKEN)
 def test_a_fault_is_shown_and_recorded_and_the_program_goes_on(tmp_path: Path, what: str):
     method, before, key = BROKEN[what]
@@ -63,6 +64,7 @@ def test_a_fault_is_shown_and_recorded_and_the_program_goes_on(tmp_path: Path, w
     assert all("Traceback" in trace.read_text() for trace in traces)
 
 
+@pytest.mark.slow
 async def test_faults_that_go_on_end_the_program_with_what_was_set(workbench):
     app = workbench()
     with pytest.raises(ZeroDivisionError):  # noqa: PT012 - the app raises at its end
@@ -86,6 +88,7 @@ async def test_faults_that_go_on_end_the_program_with_what_was_set(workbench):
     assert state.view["steering"]["settings"]["alpha"] == "0.77"
 
 
+@pytest.mark.slow
 async def test_a_fault_on_a_thread_is_told(workbench):
     def broken():
         raise ZeroDivisionError("on a thread")
@@ -102,6 +105,7 @@ async def test_a_fault_on_a_thread_is_told(workbench):
             assert "trace" in toast.message
 
 
+@pytest.mark.slow
 async def test_a_job_that_fails_by_a_bug_tells_where_its_trace_is(workbench):
     def broken(_context, _arguments):
         raise KeyError("layers")
@@ -119,6 +123,7 @@ async def test_a_job_that_fails_by_a_bug_tells_where_its_trace_is(workbench):
     assert "broken" in trace.read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["x" * 300, "/"])
 async def test_a_report_that_cannot_be_written_says_so(workbench, name):
     app = workbench()

@@ -137,6 +137,7 @@ def test_without_an_engine_the_session_goes_on_here(tmp_path):
         assert engine.state().outcome == "completed"
 
 
+@pytest.mark.slow
 def test_nothing_to_attach_to_is_said(tmp_path):
     with Terminal(["attach"], home=tmp_path) as terminal:
         assert terminal.ends() == 1

@@ -9,6 +9,7 @@ from tests.workbench.tui.terminal import Terminal
 from workbench.store.log import SessionLog
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(80, 24)])
 def test_a_replay_by_keys(tmp_path, size):
     database = tmp_path / "sessions.db"

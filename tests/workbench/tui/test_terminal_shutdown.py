@@ -10,6 +10,8 @@ import pytest
 from tests.workbench.tui.terminal import Terminal
 from workbench.store.log import SessionLog
 
+pytestmark = pytest.mark.slow
+
 
 def check_session(home: Path, outcome: str | None) -> None:
     with SessionLog.open(home / "sessions.db", read_only=True) as log:

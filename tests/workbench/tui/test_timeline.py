@@ -198,6 +198,7 @@ async def test_the_cursor_stays_when_it_was_moved_from_the_end():
         assert current(app) == before
 
 
+@pytest.mark.slow
 async def test_actors_and_kinds_are_chosen_by_keys_and_the_cursor_keeps_its_event():
     app = an_app()
     async with app.run_test(size=SIZE) as pilot:
@@ -248,6 +249,7 @@ async def test_growing_text_is_shown_on_request():
         assert current(app) == state.seq
 
 
+@pytest.mark.slow
 async def test_a_search_goes_from_one_found_event_to_the_next():
     app = an_app()
     async with app.run_test(size=SIZE) as pilot:
@@ -276,6 +278,7 @@ async def test_a_search_in_vain_says_so_and_stays():
         assert app.query_one(Rows).has_focus
 
 
+@pytest.mark.slow
 async def test_a_number_goes_to_its_event_though_the_filter_hides_it():
     app = an_app()
     async with app.run_test(size=SIZE) as pilot:
@@ -306,6 +309,7 @@ async def test_the_fields_of_the_event_stand_below_where_there_is_room():
         assert not app.query_one("#fields").display
 
 
+@pytest.mark.slow
 async def test_all_fields_are_shown_and_copied():
     app = an_app()
     async with app.run_test(size=(160, 48)) as pilot:
@@ -499,6 +503,7 @@ async def test_mine_is_what_the_person_contributed_and_asked():
         assert 621 not in seqs(app)  # steering
 
 
+@pytest.mark.slow
 async def test_a_search_reads_whole_texts_and_folds_what_it_left():
     app = an_app()
     asked: list[tuple[str, int]] = []
@@ -533,6 +538,7 @@ async def test_a_search_that_is_forgotten_stays_where_it_stood():
         assert current(app) == 621
 
 
+@pytest.mark.slow
 async def test_a_word_that_is_deep_in_a_text_is_found_in_the_recorded_session(workbench):
     app = workbench()
     async with app.run_test(size=SIZE) as pilot:
@@ -564,6 +570,7 @@ def test_one_of_a_thing_is_one(layers, texts, line):
 # --- hostile text, fields -------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_hostile_text_is_shown_inert_everywhere():
     bodies = [
         NoteWritten(text=HOSTILE),
@@ -715,6 +722,7 @@ def counted_lines(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return drawn
 
 
+@pytest.mark.slow
 async def test_of_many_operations_only_those_shown_are_drawn(monkeypatch: pytest.MonkeyPatch):
     entries = [
         e
@@ -737,6 +745,7 @@ async def test_of_many_operations_only_those_shown_are_drawn(monkeypatch: pytest
         assert seqs(app)[-1] == 5 * 1_999 + 1
 
 
+@pytest.mark.slow
 async def test_of_many_events_only_those_shown_are_read_and_drawn(monkeypatch: pytest.MonkeyPatch):
     events, folding = long_events(5_100), Fold()
     for event in events[:5_000]:
@@ -770,6 +779,7 @@ def test_picture(snap_compare, size):
     assert snap_compare(app, terminal_size=size)
 
 
+@pytest.mark.slow
 def test_picture_of_a_search(snap_compare):
     app = an_app()
     app.pane.read_event = fixed_event

@@ -96,6 +96,7 @@ def set_up():
     return make
 
 
+@pytest.mark.slow
 async def test_each_decision_is_taken_back_by_its_opposite(workbench, set_up, monkeypatch):
     app = workbench()
     told: list[str] = []
@@ -112,6 +113,7 @@ async def test_each_decision_is_taken_back_by_its_opposite(workbench, set_up, mo
         assert app.opened.state.seq > length
 
 
+@pytest.mark.slow
 async def test_undoing_again_takes_back_the_decision_before(workbench, set_up):
     app = workbench()
     async with app.run_test(size=(120, 40)) as pilot:
@@ -124,6 +126,7 @@ async def test_undoing_again_takes_back_the_decision_before(workbench, set_up):
         assert all(each.status == "finished" for each in app.opened.state.operations.values())
 
 
+@pytest.mark.slow
 async def test_undo_of_a_note_is_a_note(workbench, set_up):
     app = workbench()
     async with app.run_test(size=(120, 40)) as pilot:
@@ -135,6 +138,7 @@ async def test_undo_of_a_note_is_a_note(workbench, set_up):
         assert f"#{note.seq}" in app.opened.state.notes[-1].body.text
 
 
+@pytest.mark.slow
 async def test_an_audit_is_not_begun_again_without_being_asked(workbench):
     app = workbench(prepare=True)
     async with app.run_test(size=(120, 40)) as pilot:

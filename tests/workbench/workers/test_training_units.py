@@ -89,6 +89,7 @@ def do(
     return [event.body for event in log.events(session.id) if isinstance(event.body, kind)]
 
 
+@pytest.mark.slow
 def test_workers_train_what_one_process_trains_though_one_dies(
     log: SessionLog, tmp_path: Path, base: Path, documents: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -171,6 +172,7 @@ def test_what_is_there_of_a_base_that_changed_in_place_is_not_kept(
     assert is_trained(asked)
 
 
+@pytest.mark.slow
 def test_a_ratio_of_a_base_that_changed_in_place_is_measured_anew(
     log: SessionLog, tmp_path: Path, documents: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -145,6 +145,7 @@ def in_one_process(folder: Path, plan: EvaluationPlan, server: ScriptedEndpoint)
         return table(log, evaluation)
 
 
+@pytest.mark.slow
 def test_two_workers_give_the_table_of_one_process(
     log: SessionLog, cache: ArrayCache, server: ScriptedEndpoint, tmp_path: Path, monkeypatch
 ):
@@ -172,6 +173,7 @@ def test_two_workers_give_the_table_of_one_process(
     assert (again.begun, len(server.asked)) == ([], asked)
 
 
+@pytest.mark.slow
 def test_a_worker_stays_with_the_pair_it_has_loaded(
     log: SessionLog, cache: ArrayCache, server: ScriptedEndpoint, tmp_path: Path
 ):
@@ -188,6 +190,7 @@ def test_a_worker_stays_with_the_pair_it_has_loaded(
     assert {worker for worker, _ in pool.begun} == {1, 2}
 
 
+@pytest.mark.slow
 def test_a_unit_is_begun_again_if_its_worker_dies(
     log: SessionLog, cache: ArrayCache, server: ScriptedEndpoint, tmp_path: Path
 ):
@@ -209,6 +212,7 @@ def test_a_unit_is_begun_again_if_its_worker_dies(
     assert all(names.count(name) == 1 + lost.count(name) for name in names)
 
 
+@pytest.mark.slow
 def test_what_fails_is_named_and_the_rest_goes_on(
     log: SessionLog, cache: ArrayCache, server: ScriptedEndpoint, tmp_path: Path
 ):
