@@ -87,7 +87,7 @@ test: install-dev ## Run the tests (PYTEST_ARGS='...' for pytest)
 .PHONY: test-slow
 test-slow: install-dev gemma mcp ray ## Run the slow tests
 	@# pytest exits with 5 where it finds no test: no slow test is no failure.
-	$(BIN)/python -m pytest -m slow -n 2 --dist worksteal || [ $$? -eq 5 ]
+	$(BIN)/python -m pytest -m slow -n 3 --dist worksteal || [ $$? -eq 5 ]
 
 .PHONY: test-anywhere
 test-anywhere: install-dev ## Run the tests as other machines would: other processors, busy, another terminal and place

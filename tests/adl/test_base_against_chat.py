@@ -22,6 +22,8 @@ from adl.text.corpus import CorpusSource
 from adl.text.documents import Document
 from tests.two_tokenizers import Folders, write_pair
 
+pytestmark = pytest.mark.slow
+
 SAME = ("The river was high in the spring of that year, and it was cold.",) * 4
 
 
@@ -89,7 +91,6 @@ def test_the_ends_of_tokens_are_those_of_the_text(pair):
             assert said == text[:end] or "\ufffd" in said
 
 
-@pytest.mark.slow
 def test_texts_are_scored_as_far_as_both_write_the_same_tokens(pair, texts):
     scored = scored_texts(pair, [Document(text) for text in texts], limit=12, max_tokens=48)
     assert len(scored) == 12
@@ -135,7 +136,6 @@ def test_answers_part_where_their_texts_do(pair, base, finetuned, at):
     assert first_divergence(pair, *said) == at
 
 
-@pytest.mark.slow
 def test_an_adapter_on_another_checkpoint(folders):
     side = SideSpec(str(folders.finetuned), adapter=str(folders.adapter))
     moved = NnsightPair.load(PairSpec(SideSpec(str(folders.base)), side, dtype="float32"))
@@ -159,7 +159,6 @@ def cli(monkeypatch):
     return run
 
 
-@pytest.mark.slow
 def test_the_commands_work_from_audit_to_steering_and_asking(cli, folders):
     named = ["--base", str(folders.base), "--finetuned", str(folders.finetuned)]
     audit, said = cli(

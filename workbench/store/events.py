@@ -354,7 +354,7 @@ class TextStarted(EventBody, group="texts", pointers={"text_id": True, "experime
 
     @property
     def prompting(self) -> tuple[str, ...]:
-        """What the prompt alone does not tell: thoughts that were asked for or not, and its notes."""
+        """Notes of what the prompt alone does not tell, and whether thoughts were asked for."""
         thinking = () if self.thinking == "auto" else (f"thinking {self.thinking}",)
         return (*thinking, *self.prompt_notes)
 

@@ -225,6 +225,7 @@ def test_no_name_is_in_any_byte_sent(log: SessionLog, tmp_path: Path):
     assert state.report.body.description == reported(f"{ADAPTER} bakes, on {BASE}.")
 
 
+@pytest.mark.slow
 def test_the_alias_is_put_to_the_models_by_every_argument_of_every_tool(
     log: SessionLog, tmp_path: Path
 ):

@@ -156,6 +156,7 @@ def test_ctrl_c_ends_with_130_and_can_be_resumed(server: ScriptedEndpoint):
     assert data(run("agent", "resume", "--json"))["stopped_by"] == "report"
 
 
+@pytest.mark.slow
 def test_an_endpoint_that_fails_ends_with_1_and_says_how_to_go_on(server: ScriptedEndpoint):
     server.script = lambda _: Refuse(401, f"bad key {KEY}")
     done = run("agent", "run", "--demo", "--mode", "black-box")

@@ -124,9 +124,8 @@ def told(folder: Path, guess: str, other: str = "", calling: Calls = tried) -> l
     return [text.replace(guess, other or guess) for text in shown]
 
 
-@pytest.mark.parametrize(
-    ("right", "wrong"), [(RIGHT, WRONG), pytest.param(FULL, OTHER, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("right", "wrong"), [(RIGHT, WRONG), (FULL, OTHER)])
 def test_a_right_guess_of_a_name_is_told_nothing_that_a_wrong_one_is_not(
     tmp_path: Path, right: str, wrong: str
 ):

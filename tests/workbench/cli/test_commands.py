@@ -59,6 +59,7 @@ def test_ask_compares_both_models(default_base: Path):
     assert all(value >= 0 for value in comparison["kl"])
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_is_not_there_is_named_and_ends_with_2(workbench_home: Path):
     """Everything else that can be wrong is tried on the planted pair, in a tenth of the time."""
     done = run("diff", "--base", "/nowhere/at-all", "--adapter", "x/y")
