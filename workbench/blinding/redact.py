@@ -203,6 +203,9 @@ class StateRedactor:
         """The value with every text in it changed; the same object if none did."""
         if isinstance(value, str):
             return change(value)
+        # Asked first, as most values are numbers, and whether one is a model or a mapping costs more.
+        if isinstance(value, _PLAIN):
+            return value
         if isinstance(value, Recorded):
             known = self._recorded.get(id(value))
             if known is None:
@@ -232,7 +235,7 @@ class StateRedactor:
         if isinstance(value, set | frozenset):
             return type(value)(self._hidden(item, change) for item in value)
         # Of a kind that nobody thought of: better its text than a name.
-        return value if isinstance(value, _PLAIN) else change(str(value))
+        return change(str(value))
 
     def _changed(self, parts: Iterable[tuple[str, Any]], change: Change) -> dict[str, Any]:
         hidden = ((name, part, self._hidden(part, change)) for name, part in parts)
